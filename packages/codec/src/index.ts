@@ -1,1 +1,7 @@
-export {}
+export * from './brand.ts'
+export * from './bytes.ts'
+export * from './codec.ts'
+export * from './cursor.ts'
+export * from './decode-error.ts'
+export * from './record.ts'
+export * from './tlv.ts'
