@@ -102,7 +102,7 @@ export const bigintToBytesLE = (n: bigint, width: number): Uint8Array => {
 }
 
 /** The unsigned integer that the bytes spell, most significant first; 0n for none. */
-export const bytesToBigintBE = (bytes: Uint8Array): bigint => (bytes.length === 0 ? 0n : toBigIntBE(bytes as never))
+export const bytesToBigintBE = (bytes: Uint8Array): bigint => (bytes.length === 0 ? 0n : toBigIntBE(bytes))
 
 /** The unsigned integer that the bytes spell, least significant first; 0n for none. */
-export const bytesToBigintLE = (bytes: Uint8Array): bigint => (bytes.length === 0 ? 0n : toBigIntLE(bytes as never))
+export const bytesToBigintLE = (bytes: Uint8Array): bigint => (bytes.length === 0 ? 0n : toBigIntLE(bytes))
