@@ -1,1 +1,7 @@
-export {}
+export * from './block.ts'
+export * from './ids.ts'
+export * from './networks.ts'
+export * from './script.ts'
+export * from './sighash.ts'
+export * from './tx.ts'
+export * from './units.ts'
