@@ -1,0 +1,108 @@
+/**
+ * What a channel does, by the side that it goes `to`. Nothing leaves before the state that implies it is durable (runtime/drive).
+ */
+import type { FeeratePerKw, Msat, Outpoint, Sat, Tx } from '@leyden/bitcoin'
+import type { BlockHeight } from '@leyden/bitcoin'
+import type { ChannelId, ChannelMessage, Message, PaymentHash, ShortChannelId } from '@leyden/lnwire'
+import type { CloseKind, HtlcOrigin } from './state.ts'
+import type { Refusal, Violation } from './violations.ts'
+
+export type ChannelEffect =
+  | { readonly to: 'peer'; readonly type: 'send'; readonly message: ChannelMessage | Message }
+  /** After a warning or error that ends the connection. */
+  | { readonly to: 'peer'; readonly type: 'disconnect' }
+  /** Make a signed transaction with an output of `amountSat` to `scriptPubKey` and answer `funded`. */
+  | {
+      readonly to: 'owner'
+      readonly type: 'fundingNeeded'
+      readonly scriptPubKey: Uint8Array
+      readonly amountSat: Sat
+      readonly feeratePerKw: FeeratePerKw
+    }
+  /** The funding transaction will never be used: its coins are free. */
+  | { readonly to: 'owner'; readonly type: 'fundingReleased'; readonly tx?: Tx }
+  /** The id has changed from the temporary one; the record moves. */
+  | { readonly to: 'owner'; readonly type: 'opening'; readonly fundingOutpoint: Outpoint }
+  | { readonly to: 'owner'; readonly type: 'ready'; readonly shortChannelId?: ShortChannelId }
+  /** The scid is known or has changed, buried enough to be announced; both signatures are here when `announcement` is. */
+  | {
+      readonly to: 'owner'
+      readonly type: 'announceable'
+      readonly shortChannelId: ShortChannelId
+      readonly remoteNodeSignature: Uint8Array
+      readonly remoteBitcoinSignature: Uint8Array
+      readonly localNodeSignature: Uint8Array
+      readonly localBitcoinSignature: Uint8Array
+    }
+  /** A received HTLC is irrevocably committed: decide on it. Told once. */
+  | {
+      readonly to: 'owner'
+      readonly type: 'htlcCommitted'
+      readonly htlc: {
+        readonly id: bigint
+        readonly amountMsat: Msat
+        readonly paymentHash: PaymentHash
+        readonly cltvExpiry: BlockHeight
+        readonly onion: Uint8Array
+        readonly pathKey?: Uint8Array
+      }
+    }
+  /** A preimage for an HTLC that we offered, off chain or on. May come before the removal is irrevocable; told once. */
+  | {
+      readonly to: 'owner'
+      readonly type: 'htlcFulfilled'
+      readonly htlcId: bigint
+      readonly origin: HtlcOrigin
+      readonly preimage: Uint8Array
+    }
+  /** An HTLC that we offered is irrevocably gone without a preimage. `reason` is the peer's failure packet; without one we make our own. */
+  | {
+      readonly to: 'owner'
+      readonly type: 'htlcFailed'
+      readonly htlcId: bigint
+      readonly origin: HtlcOrigin
+      readonly failure:
+        | { readonly kind: 'remote'; readonly reason: Uint8Array }
+        | { readonly kind: 'malformed'; readonly failureCode: number; readonly sha256OfOnion: Uint8Array }
+        | { readonly kind: 'onchain' }
+        | { readonly kind: 'neverSent' }
+    }
+  /** `offerHtlc` could not be done; nothing has changed. */
+  | { readonly to: 'owner'; readonly type: 'offerRefused'; readonly origin: HtlcOrigin; readonly refusal: Refusal }
+  /** Another command could not be done. */
+  | { readonly to: 'owner'; readonly type: 'refused'; readonly command: string; readonly refusal: Refusal }
+  | { readonly to: 'owner'; readonly type: 'closing'; readonly how: CloseKind; readonly tx?: Tx }
+  | { readonly to: 'owner'; readonly type: 'closed'; readonly how: CloseKind }
+  /** The peer broke a rule; for the log. */
+  | { readonly to: 'owner'; readonly type: 'violated'; readonly violation: Violation }
+  /** Get this into the chain; repeated every block until it is, or is replaced. See Publication. */
+  | { readonly to: 'chain'; readonly type: 'publish'; readonly publication: Publication }
+  /** Tell the channel when one of these is spent (blocks and mempool). */
+  | { readonly to: 'chain'; readonly type: 'watch'; readonly outpoints: readonly Outpoint[] }
+
+/**
+ * A transaction to get mined before `deadline`. `id` is stable over bumps.
+ * `whole` pays its own fee. `htlc` is a second-stage transaction of an anchor channel, signed SINGLE|ANYONECANPAY: the wallet adds
+ * inputs and change. `anchor` is a commitment whose local anchor the wallet spends to raise the package's feerate.
+ */
+export type Publication = {
+  readonly id: string
+  readonly channelId: ChannelId
+  readonly tx: Tx
+  /** Spent outputs of `tx`, in order, when they are ours to sign or to check. */
+  readonly spentValuesSat: readonly Sat[]
+  readonly feeratePerKw: FeeratePerKw
+  readonly deadline?: BlockHeight
+  /** The most that fees may take of what is at stake (S10, S16). */
+  readonly budgetSat: Sat
+} & (
+  | { readonly kind: 'whole' }
+  | { readonly kind: 'htlc' }
+  | {
+      readonly kind: 'anchor'
+      readonly anchorIndex: number
+      readonly anchorScript: Uint8Array
+      readonly keyIndex: number
+      readonly parentFeeSat: Sat
+    }
+)

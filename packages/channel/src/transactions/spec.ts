@@ -1,0 +1,83 @@
+/**
+ * What a commitment contains: balances, HTLCs and feerate, derived from the channel's settled balances and the stage of each update.
+ * BOLT 2 § Normal Operation; BOLT 3 § Commitment Transaction. Always from the view of the *holder* of the commitment:
+ * `toLocal` is the holder's, `offered` is offered by the holder. Building the transaction is commitment.ts.
+ */
+import type { FeeratePerKw } from '@leyden/bitcoin'
+import type { BlockHeight, Msat } from '@leyden/bitcoin'
+import type { PaymentHash } from '@leyden/lnwire'
+import type { Active, Channel, FeeUpdate, Htlc, Side, Stage } from '../state.ts'
+
+/** An HTLC as the holder of a commitment sees it. */
+export interface SpecHtlc {
+  readonly direction: 'offered' | 'received'
+  readonly id: bigint
+  readonly amountMsat: Msat
+  readonly paymentHash: PaymentHash
+  readonly cltvExpiry: BlockHeight
+}
+
+export interface CommitmentSpec {
+  readonly toLocalMsat: bigint
+  readonly toRemoteMsat: bigint
+  readonly feeratePerKw: FeeratePerKw
+  readonly htlcs: readonly SpecHtlc[]
+}
+
+/**
+ * Which commitment. `local`: our latest. `remote`: the one that they have revoked up to (the latest that is irrevocable). `remoteNext`: that
+ * for which we have sent, or would send now, commitment_signed. `localNext`: that for which they would send it now.
+ */
+export type Which = 'local' | 'localNext' | 'remote' | 'remoteNext'
+
+/** The least stage at which an update proposed by `by` is in commitment `which`. BOLT 2 § Normal Operation. */
+export const stageIn = (which: Which, by: Side): Stage => {
+  switch (which) {
+    case 'local':
+      return by === 'remote' ? 1 : 3
+    case 'localNext':
+      return by === 'remote' ? 0 : 2
+    case 'remote':
+      return by === 'local' ? 2 : 4
+    case 'remoteNext':
+      return by === 'local' ? 0 : 2
+  }
+}
+
+const other = (side: Side): Side => (side === 'local' ? 'remote' : 'local')
+
+const isIn = (htlc: Htlc, which: Which): boolean => htlc.stage >= stageIn(which, htlc.offeredBy)
+const isOut = (htlc: Htlc, which: Which): boolean =>
+  htlc.removalStage !== undefined && htlc.removalStage >= stageIn(which, other(htlc.offeredBy))
+
+/** The feerate that a commitment pays. */
+export const feerateIn = (
+  channel: { readonly role: Channel['role']; readonly feeratePerKw: FeeratePerKw; readonly feeUpdates: readonly FeeUpdate[] },
+  which: Which,
+): FeeratePerKw => {
+  const least = stageIn(which, channel.role === 'opener' ? 'local' : 'remote')
+  return channel.feeUpdates.filter((update) => update.stage >= least).at(-1)?.feeratePerKw ?? channel.feeratePerKw
+}
+
+/** The contents of a commitment. Balances may be negative where a peer's proposal does not fit: the caller checks. */
+export const specOf = (channel: Channel, active: Active, which: Which): CommitmentSpec => {
+  const holder: Side = which === 'local' || which === 'localNext' ? 'local' : 'remote'
+  const balance: Record<Side, bigint> = { local: active.localMsat, remote: active.remoteMsat }
+  const htlcs: SpecHtlc[] = []
+  for (const htlc of channel.htlcs) {
+    if (!isIn(htlc, which)) continue
+    balance[htlc.offeredBy] -= htlc.amountMsat
+    if (isOut(htlc, which)) {
+      balance[htlc.removal?.kind === 'fulfilled' ? other(htlc.offeredBy) : htlc.offeredBy] += htlc.amountMsat
+      continue
+    }
+    const { id, amountMsat, paymentHash, cltvExpiry } = htlc
+    htlcs.push({ direction: htlc.offeredBy === holder ? 'offered' : 'received', id, amountMsat, paymentHash, cltvExpiry })
+  }
+  return {
+    toLocalMsat: balance[holder],
+    toRemoteMsat: balance[other(holder)],
+    feeratePerKw: feerateIn(channel, which),
+    htlcs,
+  }
+}
