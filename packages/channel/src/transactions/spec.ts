@@ -25,10 +25,11 @@ export interface CommitmentSpec {
 }
 
 /**
- * Which commitment. `local`: our latest. `remote`: the one that they have revoked up to (the latest that is irrevocable). `remoteNext`: that
- * for which we have sent, or would send now, commitment_signed. `localNext`: that for which they would send it now.
+ * Which commitment. `local`: our latest. `localNext`: the one that their commitment_signed, come now, would make.
+ * `remote`: theirs whose predecessor is revoked. `remoteSigned`: theirs that we signed last (the same as `remote` unless we await a
+ * revocation). `remoteNext`: the one that our commitment_signed, sent now, would make.
  */
-export type Which = 'local' | 'localNext' | 'remote' | 'remoteNext'
+export type Which = 'local' | 'localNext' | 'remote' | 'remoteSigned' | 'remoteNext'
 
 /** The least stage at which an update proposed by `by` is in commitment `which`. BOLT 2 § Normal Operation. */
 export const stageIn = (which: Which, by: Side): Stage => {
@@ -39,6 +40,8 @@ export const stageIn = (which: Which, by: Side): Stage => {
       return by === 'remote' ? 0 : 2
     case 'remote':
       return by === 'local' ? 2 : 4
+    case 'remoteSigned':
+      return by === 'local' ? 1 : 3
     case 'remoteNext':
       return by === 'local' ? 0 : 2
   }
