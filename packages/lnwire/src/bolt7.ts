@@ -12,7 +12,7 @@ import {
   type Infer,
   map,
   message,
-  Reader,
+  type Reader,
   restArray,
   sized,
   struct,
