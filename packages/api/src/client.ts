@@ -1,0 +1,28 @@
+/**
+ * The typed client: `client.v1.payments.$post({ json: { to } })`. Types come from the routes; nothing is generated.
+ */
+import { hc } from 'hono/client'
+import type { Api } from './app.ts'
+import { Problem, type ProblemBody } from './problem.ts'
+
+export interface ClientOptions {
+  /** `http://127.0.0.1:9740` */
+  readonly baseUrl: string
+  readonly token: string
+  readonly fetch?: typeof fetch
+}
+
+/** A client whose every answer is a Response with a typed `json()`. */
+export const createClient = ({ baseUrl, token, fetch: fetcher }: ClientOptions) =>
+  hc<Api>(baseUrl, { headers: { authorization: `Bearer ${token}` }, ...(fetcher === undefined ? {} : { fetch: fetcher }) })
+
+/** The body of a good answer; throws {@link Problem} for a refusal. */
+export const unwrap = async <T>(response: Promise<{ ok: boolean; status: number; json(): Promise<T> }>): Promise<T> => {
+  const answer = await response
+  if (answer.ok) return await answer.json()
+  const body = (await answer.json()) as ProblemBody
+  throw new Problem(body.code, body.detail, body.errors)
+}
+
+export { Problem, PROBLEM_CODES, type ProblemBody, type ProblemCode } from './problem.ts'
+export type * from './schema.ts'
