@@ -64,7 +64,7 @@ export const compareBytes = (a: Uint8Array, b: Uint8Array): number => {
 }
 
 /** A reversed copy. */
-export const reverse = (bytes: Uint8Array): Uint8Array => bytes.slice().reverse()
+export const reverse = (bytes: Uint8Array): Uint8Array => new Uint8Array(bytes).reverse()
 
 const encoder = new TextEncoder()
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
