@@ -3,12 +3,13 @@
  */
 import type { FeeratePerKw, Msat, Outpoint, Sat, Tx } from '@leyden/bitcoin'
 import type { BlockHeight } from '@leyden/bitcoin'
-import type { ChannelId, ChannelMessage, Message, PaymentHash, ShortChannelId } from '@leyden/lnwire'
+import type { ChannelId, PaymentHash, ShortChannelId } from '@leyden/lnwire'
+import type { ChannelMessage } from './input.ts'
 import type { CloseKind, HtlcOrigin } from './state.ts'
 import type { Refusal, Violation } from './violations.ts'
 
 export type ChannelEffect =
-  | { readonly to: 'peer'; readonly type: 'send'; readonly message: ChannelMessage | Message }
+  | { readonly to: 'peer'; readonly type: 'send'; readonly message: ChannelMessage }
   /** After a warning or error that ends the connection. */
   | { readonly to: 'peer'; readonly type: 'disconnect' }
   /** Make a signed transaction with an output of `amountSat` to `scriptPubKey` and answer `funded`. */
@@ -23,8 +24,9 @@ export type ChannelEffect =
   | { readonly to: 'owner'; readonly type: 'fundingReleased'; readonly tx?: Tx }
   /** The id has changed from the temporary one; the record moves. */
   | { readonly to: 'owner'; readonly type: 'opening'; readonly fundingOutpoint: Outpoint }
+  /** The channel can be used; again when a reorganisation has moved the funding transaction and so changed the scid. */
   | { readonly to: 'owner'; readonly type: 'ready'; readonly shortChannelId?: ShortChannelId }
-  /** The scid is known or has changed, buried enough to be announced; both signatures are here when `announcement` is. */
+  /** Buried enough to be announced, and all four signatures are here. Again when the scid has changed. */
   | {
       readonly to: 'owner'
       readonly type: 'announceable'
@@ -34,10 +36,14 @@ export type ChannelEffect =
       readonly localNodeSignature: Uint8Array
       readonly localBitcoinSignature: Uint8Array
     }
-  /** A received HTLC is irrevocably committed: decide on it. Told once. */
+  /**
+   * A received HTLC is irrevocably committed: decide on it. Told once. With `failNow` it must be failed, whatever is known about it:
+   * its preimage must not be revealed. BOLT 2 § Bounding exposure to trimmed in-flight HTLCs.
+   */
   | {
       readonly to: 'owner'
       readonly type: 'htlcCommitted'
+      readonly failNow?: 'dust_exposure'
       readonly htlc: {
         readonly id: bigint
         readonly amountMsat: Msat

@@ -2,7 +2,7 @@
  * What a step may know besides state and input: plain data and a pure signer. No clock, no randomness, no I/O.
  */
 import type { BlockHeight, FeeratePerKw, Msat, Network, Sat } from '@leyden/bitcoin'
-import type { NodeId } from '@leyden/lnwire'
+import type { ChannelId, NodeId } from '@leyden/lnwire'
 import type { Basepoints } from './state.ts'
 
 /** Which secret of a channel signs. BOLT 3 § Key Derivation. */
@@ -64,4 +64,6 @@ export interface ChannelEnv {
   }
   readonly signer: Signer
   readonly policy: ChannelPolicy
+  /** Whether another channel of this node has, or ever had, this id, temporary or final (S26). */
+  readonly isTaken?: (id: ChannelId) => boolean
 }

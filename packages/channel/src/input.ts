@@ -2,8 +2,33 @@
  * What reaches a channel, by the side that it comes `from`.
  */
 import type { BlockHash, BlockHeight, FeeratePerKw, Msat, Sat, Tx } from '@leyden/bitcoin'
-import type { ChannelMessage, Features, PaymentHash } from '@leyden/lnwire'
+import type { Features, MessageOfType, PaymentHash } from '@leyden/lnwire'
 import type { HtlcOrigin, PastHtlc } from './state.ts'
+
+/** The messages that one channel sends and receives. BOLT 2, BOLT 7 § The announcement_signatures Message, BOLT 1 § error and warning. */
+export type ChannelMessage = MessageOfType<
+  | 'open_channel'
+  | 'accept_channel'
+  | 'funding_created'
+  | 'funding_signed'
+  | 'channel_ready'
+  | 'shutdown'
+  | 'closing_signed'
+  | 'closing_complete'
+  | 'closing_sig'
+  | 'stfu'
+  | 'update_add_htlc'
+  | 'update_fulfill_htlc'
+  | 'update_fail_htlc'
+  | 'update_fail_malformed_htlc'
+  | 'commitment_signed'
+  | 'revoke_and_ack'
+  | 'update_fee'
+  | 'channel_reestablish'
+  | 'announcement_signatures'
+  | 'error'
+  | 'warning'
+>
 
 export type ChannelInput =
   /** The peer is there, init is exchanged. */

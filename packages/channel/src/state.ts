@@ -82,6 +82,8 @@ export interface Htlc {
   readonly stage: Stage
   /** The number of the first remote commitment that contained it; set when it enters one. */
   readonly inRemoteFrom?: number
+  /** The number of the first remote commitment that does not contain it any more; set when its removal is signed. */
+  readonly outOfRemoteFrom?: number
   readonly removal?: Removal
   readonly removalStage?: Stage
   /** The owner has been told `htlcCommitted` (received ones) or the outcome (offered ones); it is never told twice. */
@@ -140,17 +142,30 @@ export type CloseKind = 'mutual' | 'local' | 'remote' | 'revoked' | 'neverFunded
 
 /** Cooperative close under way. BOLT 2 § Channel Close. */
 export interface Closing {
+  /** What our shutdown says, and theirs said last. */
   readonly localScript?: Uint8Array
   readonly remoteScript?: Uint8Array
-  /** `shutdown` was sent on this connection (it is sent again after a reconnect). */
+  /** Our shutdown has been sent, on this connection or an earlier one: after a reconnect it is sent again. */
+  readonly sent: boolean
+  /** Theirs came on this connection: negotiation restarts from it. */
+  readonly received: boolean
+  /** The feerate that the owner wants for it. */
   readonly feeratePerKw?: FeeratePerKw
-  /** Legacy negotiation: our last offer, and theirs. */
+  /** Legacy negotiation: our last offer, and theirs, of this connection. */
   readonly lastOfferSat?: Sat
   readonly remoteOfferSat?: Sat
-  /** Fully signed candidates: with option_simple_close there can be several. */
+  /** Our closing_complete of this connection that waits for its closing_sig. */
+  readonly offer?: ClosingOffer
+  /** Fully signed candidates, the latest last: with option_simple_close there can be several (at most MAX_CLOSING_TRANSACTIONS). */
   readonly transactions: readonly Tx[]
-  /** The closer's unsigned transaction that waits for closing_sig. */
-  readonly proposed?: readonly Tx[]
+}
+
+/** What a closing_complete says besides signatures. */
+export interface ClosingOffer {
+  readonly closerScript: Uint8Array
+  readonly closeeScript: Uint8Array
+  readonly feeSat: Sat
+  readonly lockTime: number
 }
 
 export interface Channel {
@@ -166,6 +181,10 @@ export interface Channel {
   readonly keyIndex: number
   /** option_simple_close was negotiated. Renewed at each connection. */
   readonly simpleClose: boolean
+  /** option_shutdown_anysegwit was negotiated. Renewed at each connection. */
+  readonly anySegwit: boolean
+  /** When it was opened: what is not funded 2,016 blocks later is forgotten. BOLT 2 § The channel_ready Message. */
+  readonly openedAtHeight: BlockHeight
   readonly phase: Phase
   readonly local: Party
   /** Complete from accept_channel / open_channel on. */
@@ -200,11 +219,14 @@ export interface Channel {
   /** Our alias for the remote, and theirs for us. */
   readonly localAlias: ShortChannelId
   readonly remoteAlias?: ShortChannelId
-  /** Signatures of the channel announcement. BOLT 7 § The announcement_signatures Message. */
+  /** Signatures of the channel announcement for `shortChannelId`. BOLT 7 § The announcement_signatures Message. */
   readonly announcement?: {
+    /** Ours went out on this connection. */
     readonly sent: boolean
     readonly remoteNodeSignature?: Uint8Array
     readonly remoteBitcoinSignature?: Uint8Array
+    /** The owner has been told `announceable`. */
+    readonly told?: boolean
   }
   readonly closing?: Closing
   readonly onchain?: Onchain

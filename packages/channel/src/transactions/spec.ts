@@ -3,6 +3,7 @@
  * BOLT 2 § Normal Operation; BOLT 3 § Commitment Transaction. Always from the view of the *holder* of the commitment:
  * `toLocal` is the holder's, `offered` is offered by the holder. Building the transaction is commitment.ts.
  */
+import { unreachable } from '@leyden/codec'
 import type { FeeratePerKw } from '@leyden/bitcoin'
 import type { BlockHeight, Msat } from '@leyden/bitcoin'
 import type { PaymentHash } from '@leyden/lnwire'
@@ -44,33 +45,52 @@ export const stageIn = (which: Which, by: Side): Stage => {
       return by === 'local' ? 1 : 3
     case 'remoteNext':
       return by === 'local' ? 0 : 2
+    default:
+      return unreachable(which)
   }
 }
 
-const other = (side: Side): Side => (side === 'local' ? 'remote' : 'local')
+export const other = (side: Side): Side => (side === 'local' ? 'remote' : 'local')
 
-const isIn = (htlc: Htlc, which: Which): boolean => htlc.stage >= stageIn(which, htlc.offeredBy)
-const isOut = (htlc: Htlc, which: Which): boolean =>
-  htlc.removalStage !== undefined && htlc.removalStage >= stageIn(which, other(htlc.offeredBy))
+/** The least stages at which the updates of each proposer are in a commitment. */
+export type Least = Readonly<Record<Side, Stage>>
+
+/** {@link stageIn} for both proposers. */
+export const leastIn = (which: Which): Least => ({ local: stageIn(which, 'local'), remote: stageIn(which, 'remote') })
+
+/** Whether an HTLC has been added to the commitment that `least` describes. */
+export const isAddedAt = (htlc: Htlc, least: Least): boolean => htlc.stage >= least[htlc.offeredBy]
+
+/** Whether an HTLC has been removed from the commitment that `least` describes. */
+export const isRemovedAt = (htlc: Htlc, least: Least): boolean =>
+  htlc.removalStage !== undefined && htlc.removalStage >= least[other(htlc.offeredBy)]
+
+const feerateAt = (
+  channel: { readonly role: Channel['role']; readonly feeratePerKw: FeeratePerKw; readonly feeUpdates: readonly FeeUpdate[] },
+  least: Least,
+): FeeratePerKw => {
+  const from = least[channel.role === 'opener' ? 'local' : 'remote']
+  return channel.feeUpdates.filter((update) => update.stage >= from).at(-1)?.feeratePerKw ?? channel.feeratePerKw
+}
 
 /** The feerate that a commitment pays. */
 export const feerateIn = (
   channel: { readonly role: Channel['role']; readonly feeratePerKw: FeeratePerKw; readonly feeUpdates: readonly FeeUpdate[] },
   which: Which,
-): FeeratePerKw => {
-  const least = stageIn(which, channel.role === 'opener' ? 'local' : 'remote')
-  return channel.feeUpdates.filter((update) => update.stage >= least).at(-1)?.feeratePerKw ?? channel.feeratePerKw
-}
+): FeeratePerKw => feerateAt(channel, leastIn(which))
 
 /** The contents of a commitment. Balances may be negative where a peer's proposal does not fit: the caller checks. */
-export const specOf = (channel: Channel, active: Active, which: Which): CommitmentSpec => {
-  const holder: Side = which === 'local' || which === 'localNext' ? 'local' : 'remote'
+export const specOf = (channel: Channel, active: Active, which: Which): CommitmentSpec =>
+  specAt(channel, active, which === 'local' || which === 'localNext' ? 'local' : 'remote', leastIn(which))
+
+/** The contents of a commitment of `holder` that has all updates of at least these stages: also one that nobody has signed yet. */
+export const specAt = (channel: Channel, active: Active, holder: Side, least: Least): CommitmentSpec => {
   const balance: Record<Side, bigint> = { local: active.localMsat, remote: active.remoteMsat }
   const htlcs: SpecHtlc[] = []
   for (const htlc of channel.htlcs) {
-    if (!isIn(htlc, which)) continue
+    if (!isAddedAt(htlc, least)) continue
     balance[htlc.offeredBy] -= htlc.amountMsat
-    if (isOut(htlc, which)) {
+    if (isRemovedAt(htlc, least)) {
       balance[htlc.removal?.kind === 'fulfilled' ? other(htlc.offeredBy) : htlc.offeredBy] += htlc.amountMsat
       continue
     }
@@ -80,7 +100,7 @@ export const specOf = (channel: Channel, active: Active, which: Which): Commitme
   return {
     toLocalMsat: balance[holder],
     toRemoteMsat: balance[other(holder)],
-    feeratePerKw: feerateIn(channel, which),
+    feeratePerKw: feerateAt(channel, least),
     htlcs,
   }
 }
