@@ -1,1 +1,11 @@
-export {}
+export * from './accept.ts'
+export * from './coin.ts'
+export * from './connect.ts'
+export * from './fee-estimate.ts'
+export * from './header-tree.ts'
+export * from './mempool-limits.ts'
+export * from './mempool.ts'
+export * from './miner.ts'
+export * from './policy.ts'
+export * from './template.ts'
+export * from './violation.ts'

@@ -1,0 +1,92 @@
+/**
+ * Unspent outputs ("coins"), views of some of them, and what a block does to them.
+ * A view holds exactly the coins that one step may touch: the edge loads what `coinsNeeded` names, the step never asks a database.
+ */
+import { compactSize, DecodeError, Reader, Writer } from '@leyden/codec'
+import { isUnspendable, outpointKey, Sat, txid, type Block, type Coin, type Outpoint, type Tx } from '@leyden/bitcoin'
+
+/** Coins by `outpointKey`. A needed key that is not there is a coin that does not exist. */
+export type CoinView = ReadonlyMap<string, Coin>
+
+/** What to write: coins that appear and coins that go. An output made and spent by the same block is in neither. */
+export type CoinChanges = {
+  readonly created: readonly (readonly [Outpoint, Coin])[]
+  readonly spent: readonly Outpoint[]
+}
+
+/** The coins that a block spent, in the order of its inputs (coinbase left out). Enough to take the block back. */
+export type Undo = readonly Coin[]
+
+const writeCoin = (w: Writer, coin: Coin): void => {
+  w.u32le(coin.height * 2 + (coin.coinbase ? 1 : 0))
+  w.u64le(coin.output.value)
+}
+
+/** 12 bytes and the script: height and coinbase flag in one u32, the amount, the script to the end. */
+export const encodeCoin = (coin: Coin): Uint8Array => {
+  const w = new Writer(12 + coin.output.scriptPubKey.length)
+  writeCoin(w, coin)
+  w.bytes(coin.output.scriptPubKey)
+  return w.finish()
+}
+
+const readCoin = (r: Reader, scriptLength: (r: Reader) => number): Coin => {
+  const head = r.u32le()
+  const value = Sat(r.u64le())
+  const scriptPubKey = r.bytes(scriptLength(r)).slice()
+  return { output: { value, scriptPubKey }, height: head >>> 1, coinbase: (head & 1) === 1 }
+}
+
+/** Reverse of encodeCoin. Throws DecodeError or RangeError on damaged bytes. */
+export const decodeCoin = (bytes: Uint8Array): Coin => readCoin(new Reader(bytes), (r) => r.remaining)
+
+export const encodeUndo = (undo: Undo): Uint8Array => {
+  const w = new Writer(64 * undo.length + 8)
+  compactSize.encode(w, undo.length)
+  for (const coin of undo) {
+    writeCoin(w, coin)
+    compactSize.encode(w, coin.output.scriptPubKey.length)
+    w.bytes(coin.output.scriptPubKey)
+  }
+  return w.finish()
+}
+
+/** Reverse of encodeUndo. Throws DecodeError or RangeError on damaged bytes. */
+export const decodeUndo = (bytes: Uint8Array): Undo => {
+  const r = new Reader(bytes)
+  const count = compactSize.decode(r)
+  if (count * 13 > r.remaining) throw new DecodeError('truncated', `undo of ${count} coins`)
+  const coins: Coin[] = []
+  for (let i = 0; i < count; i++) coins.push(readCoin(r, (r) => compactSize.decode(r)))
+  r.expectEnd()
+  return coins
+}
+
+/** The coins that the outputs of a transaction become, those that nobody can ever spend left out. */
+export const coinsOf = (tx: Tx, height: number, coinbase: boolean): (readonly [Outpoint, Coin])[] => {
+  const id = txid(tx)
+  const coins: (readonly [Outpoint, Coin])[] = []
+  tx.outputs.forEach((output, vout) => {
+    if (!isUnspendable(output.scriptPubKey))
+      coins.push([
+        { txid: id, vout },
+        { output, height, coinbase },
+      ])
+  })
+  return coins
+}
+
+/**
+ * What connecting a block may look at: what it spends and does not make itself, and the outputs it makes (BIP 30 asks
+ * whether they are there already).
+ */
+export const coinsNeeded = (block: Block): Outpoint[] => {
+  const needed = new Map<string, Outpoint>()
+  const own = new Set(block.transactions.map(txid))
+  block.transactions.forEach((tx, index) => {
+    if (index > 0) for (const { outpoint } of tx.inputs) if (!own.has(outpoint.txid)) needed.set(outpointKey(outpoint), outpoint)
+    const id = txid(tx)
+    tx.outputs.forEach((_, vout) => needed.set(outpointKey({ txid: id, vout }), { txid: id, vout }))
+  })
+  return [...needed.values()]
+}
