@@ -161,13 +161,18 @@ export const blockWeight = (block: Block): number => blockBaseSize(block) * 3 + 
 /** First bytes of the script of the commitment output: OP_RETURN, push of 36, 0xaa21a9ed. */
 const COMMITMENT_PREFIX = [0x6a, 0x24, 0xaa, 0x21, 0xa9, 0xed]
 
+/** Index of the last output of a coinbase that holds a witness commitment, or undefined. */
+export const findWitnessCommitmentIndex = (coinbase: Tx): number | undefined => {
+  const index = coinbase.outputs.findLastIndex(
+    ({ scriptPubKey }) => scriptPubKey.length >= 38 && COMMITMENT_PREFIX.every((byte, at) => scriptPubKey[at] === byte),
+  )
+  return index < 0 ? undefined : index
+}
+
 /** The committed 32 bytes in a coinbase, from its last matching output, or undefined. */
 export const findWitnessCommitment = (coinbase: Tx): Uint8Array | undefined => {
-  for (let i = coinbase.outputs.length - 1; i >= 0; i--) {
-    const script = coinbase.outputs[i]!.scriptPubKey
-    if (script.length >= 38 && COMMITMENT_PREFIX.every((byte, at) => script[at] === byte)) return script.slice(6, 38)
-  }
-  return undefined
+  const index = findWitnessCommitmentIndex(coinbase)
+  return index === undefined ? undefined : coinbase.outputs[index]!.scriptPubKey.slice(6, 38)
 }
 
 /**

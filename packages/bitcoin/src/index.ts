@@ -1,7 +1,33 @@
+export * from './address.ts'
 export * from './block.ts'
+export * from './consensus/block.ts'
+export * from './consensus/header.ts'
+export * from './consensus/rules.ts'
+export * from './consensus/signet.ts'
+export * from './consensus/tx.ts'
 export * from './ids.ts'
+export * from './interpreter.ts'
 export * from './networks.ts'
+export * from './script-text.ts'
 export * from './script.ts'
-export * from './sighash.ts'
+export {
+  isTaprootSighashType,
+  SIGHASH,
+  sighashCache,
+  sighashLegacy,
+  sighashTaproot,
+  sighashV0,
+  type SighashCache,
+  type TaprootSighashOptions,
+} from './sighash.ts'
+export {
+  checkSignatureEncoding,
+  LOCKTIME_THRESHOLD,
+  SEQUENCE_LOCKTIME_DISABLE_FLAG,
+  SEQUENCE_LOCKTIME_MASK,
+  SEQUENCE_LOCKTIME_TYPE_FLAG,
+} from './signature-check.ts'
+export * from './taproot.ts'
 export * from './tx.ts'
 export * from './units.ts'
+export * from './wif.ts'

@@ -23,12 +23,12 @@ const NO_BYTES = new Uint8Array(0)
 
 /** Little-endian with a sign bit, shortest form, empty for zero. */
 export const encodeScriptNum = (n: number | bigint): Uint8Array => {
-  let rest = BigInt(n)
-  if (rest === 0n) return NO_BYTES
-  const negative = rest < 0n
-  if (negative) rest = -rest
+  if (typeof n === 'number' && !Number.isSafeInteger(n)) throw new RangeError(`not an integer: ${n}`)
+  const negative = n < 0
   const out: number[] = []
-  for (; rest > 0n; rest >>= 8n) out.push(Number(rest & 0xffn))
+  if (typeof n === 'number') for (let rest = Math.abs(n); rest > 0; rest = Math.floor(rest / 256)) out.push(rest % 256)
+  else for (let rest = negative ? -n : n; rest > 0n; rest >>= 8n) out.push(Number(rest & 0xffn))
+  if (out.length === 0) return NO_BYTES
   const last = out.length - 1
   if (out[last]! & 0x80) out.push(negative ? 0x80 : 0)
   else if (negative) out[last]! |= 0x80

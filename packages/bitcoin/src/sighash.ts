@@ -8,7 +8,7 @@ import { compactSize, Writer } from '@leyden/codec'
 import { sha256, sha256d, taggedHash } from '@leyden/crypto'
 import { OP } from './opcode.ts'
 import { readOp, type OpCursor } from './script.ts'
-import { outputLength, txBaseSize, writeOutpoint, writeOutput, type Tx, type TxOutput } from './tx.ts'
+import { outputLength, txBaseSize, writeOutpoint, writeOutput, writeVarBytes, type Tx, type TxOutput } from './tx.ts'
 import type { Sat } from './units.ts'
 
 export const SIGHASH = { default: 0, all: 1, none: 2, single: 3, anyoneCanPay: 0x80 } as const
@@ -35,11 +35,6 @@ export type SighashCache = {
   readonly doubleOutputs: () => Uint8Array
   readonly amounts: (spent: readonly TxOutput[]) => Uint8Array
   readonly scriptPubKeys: (spent: readonly TxOutput[]) => Uint8Array
-}
-
-const writeVarBytes = (w: Writer, b: Uint8Array): void => {
-  compactSize.encode(w, b.length)
-  w.bytes(b)
 }
 
 /** One for all inputs of a transaction. `amounts` and `scriptPubKeys` remember the list of spent outputs they saw last. */

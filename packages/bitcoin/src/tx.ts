@@ -43,7 +43,7 @@ const MIN_OUTPUT_BYTES = 9
 /** Bytes of a CompactSize number. */
 export const compactSizeLength = (n: number): number => (n < 0xfd ? 1 : n <= 0xffff ? 3 : n <= 0xffff_ffff ? 5 : 9)
 
-const writeVarBytes = (w: Writer, b: Uint8Array): void => {
+export const writeVarBytes = (w: Writer, b: Uint8Array): void => {
   compactSize.encode(w, b.length)
   w.bytes(b)
 }
@@ -54,7 +54,7 @@ const readCount = (r: Reader, minItemBytes: number, what: string): number => {
   return n
 }
 
-const readVarBytes = (r: Reader): Uint8Array => {
+export const readVarBytes = (r: Reader): Uint8Array => {
   const n = compactSize.decode(r)
   return n === 0 ? NO_BYTES : r.bytes(n)
 }

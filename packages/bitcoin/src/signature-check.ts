@@ -1,0 +1,147 @@
+/**
+ * Signatures and lock times as a running script checks them, for one input of one transaction.
+ * BIP 66, BIP 146, BIP 65, BIP 112, BIP 143, BIP 340 to 342. Encodings first, then curves.
+ * The hash of the last (scriptCode, type) is kept, so a multisig of n keys hashes once, not n times.
+ */
+import { compactFromDerLax, ecdsaVerifyLax, schnorrVerify } from '@leyden/crypto'
+import { fail, VERIFY } from './script-rules.ts'
+import { isTaprootSighashType, SIGHASH, sighashLegacy, sighashTaproot, sighashV0, type SighashCache } from './sighash.ts'
+import { SEQUENCE_FINAL, type Tx, type TxOutput } from './tx.ts'
+
+/** Which rules run: before segwit, BIP 143, BIP 342. */
+export type SigVersion = 'base' | 'witness_v0' | 'tapscript'
+
+/** What a script is checked against. `spent` are the outputs spent by all inputs, in order. */
+export type InputContext = {
+  readonly tx: Tx
+  readonly inputIndex: number
+  readonly spent: readonly TxOutput[]
+  readonly cache: SighashCache
+}
+
+/** Lock times from this value on are times in seconds, below it heights. */
+export const LOCKTIME_THRESHOLD = 500_000_000
+/** BIP 68. */
+export const SEQUENCE_LOCKTIME_DISABLE_FLAG = 0x8000_0000
+export const SEQUENCE_LOCKTIME_TYPE_FLAG = 0x0040_0000
+export const SEQUENCE_LOCKTIME_MASK = 0xffff
+
+/** BIP 66, with the sighash byte at the end. */
+const isStrictSignature = (sig: Uint8Array): boolean => {
+  const size = sig.length
+  if (size < 9 || size > 73) return false
+  if (sig[0] !== 0x30 || sig[1] !== size - 3) return false
+  const lengthR = sig[3]!
+  if (5 + lengthR >= size) return false
+  const lengthS = sig[5 + lengthR]!
+  if (lengthR + lengthS + 7 !== size) return false
+  return isStrictInteger(sig, 2, lengthR) && isStrictInteger(sig, lengthR + 4, lengthS)
+}
+
+const isStrictInteger = (sig: Uint8Array, at: number, length: number): boolean => {
+  if (sig[at] !== 0x02 || length === 0) return false
+  const first = sig[at + 2]!
+  if (first & 0x80) return false
+  return length === 1 || first !== 0 || (sig[at + 3]! & 0x80) !== 0
+}
+
+/** Half of the order of secp256k1, big-endian. */
+const HALF_ORDER = Uint8Array.from(
+  '7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0'.match(/../g)!.map((byte) => parseInt(byte, 16)),
+)
+
+const isHighS = (sig: Uint8Array): boolean => {
+  const compact = compactFromDerLax(sig.subarray(0, -1))
+  if (compact === undefined) return false // R or S not below the order: no verification accepts it
+  for (let i = 0; i < 32; i++) {
+    const d = compact[32 + i]! - HALF_ORDER[i]!
+    if (d !== 0) return d > 0
+  }
+  return false
+}
+
+/** Fails with SIG_DER, SIG_HIGH_S or SIG_HASHTYPE as the flags say. Empty is allowed: it is how to fail on purpose. */
+export const checkSignatureEncoding = (sig: Uint8Array, flags: number): void => {
+  if (sig.length === 0) return
+  if ((flags & (VERIFY.DERSIG | VERIFY.LOW_S | VERIFY.STRICTENC)) !== 0 && !isStrictSignature(sig)) fail('SIG_DER')
+  if ((flags & VERIFY.LOW_S) !== 0 && isHighS(sig)) fail('SIG_HIGH_S')
+  if ((flags & VERIFY.STRICTENC) !== 0) {
+    const type = sig[sig.length - 1]! & ~SIGHASH.anyoneCanPay
+    if (type < SIGHASH.all || type > SIGHASH.single) fail('SIG_HASHTYPE')
+  }
+}
+
+const isCompressed = (key: Uint8Array): boolean => key.length === 33 && (key[0] === 2 || key[0] === 3)
+
+/** Fails with PUBKEYTYPE or WITNESS_PUBKEYTYPE as the flags say. */
+export const checkPublicKeyEncoding = (key: Uint8Array, flags: number, version: SigVersion): void => {
+  if ((flags & VERIFY.STRICTENC) !== 0 && !isCompressed(key) && !(key.length === 65 && key[0] === 4)) fail('PUBKEYTYPE')
+  if ((flags & VERIFY.WITNESS_PUBKEYTYPE) !== 0 && version === 'witness_v0' && !isCompressed(key)) fail('WITNESS_PUBKEYTYPE')
+}
+
+const hasKeySize = (key: Uint8Array): boolean => {
+  const first = key[0]
+  if (first === 2 || first === 3) return key.length === 33
+  return (first === 4 || first === 6 || first === 7) && key.length === 65
+}
+
+/** Checks of one input. */
+export type Checker = {
+  /** Signature in lax DER with its sighash byte, against the scriptCode. */
+  readonly ecdsa: (sig: Uint8Array, key: Uint8Array, scriptCode: Uint8Array, version: SigVersion) => boolean
+  /** 64 or 65 bytes; fails with a SCHNORR_SIG error otherwise. */
+  readonly schnorr: (
+    sig: Uint8Array,
+    key32: Uint8Array,
+    leaf: { leafHash?: Uint8Array; codeSeparator?: number; annex?: Uint8Array | undefined },
+  ) => void
+  readonly lockTime: (n: number) => boolean
+  readonly sequence: (n: number) => boolean
+}
+
+export const inputChecker = ({ tx, inputIndex, spent, cache }: InputContext): Checker => {
+  const input = tx.inputs[inputIndex]!
+  let last: { scriptCode: Uint8Array; type: number; version: SigVersion; hash: Uint8Array } | undefined
+
+  const ecdsaHash = (scriptCode: Uint8Array, type: number, version: SigVersion): Uint8Array => {
+    if (last?.scriptCode === scriptCode && last.type === type && last.version === version) return last.hash
+    const hash =
+      version === 'witness_v0'
+        ? sighashV0(tx, inputIndex, scriptCode, spent[inputIndex]!.value, type, cache)
+        : sighashLegacy(tx, inputIndex, scriptCode, type)
+    last = { scriptCode, type, version, hash }
+    return hash
+  }
+
+  return {
+    ecdsa: (sig, key, scriptCode, version) => {
+      if (sig.length === 0 || !hasKeySize(key)) return false
+      const compact = compactFromDerLax(sig.subarray(0, -1))
+      if (compact === undefined) return false
+      return ecdsaVerifyLax(compact, ecdsaHash(scriptCode, sig[sig.length - 1]!, version), key)
+    },
+    schnorr: (sig, key32, leaf) => {
+      if (sig.length !== 64 && sig.length !== 65) fail('SCHNORR_SIG_SIZE')
+      const type = sig.length === 65 ? sig[64]! : SIGHASH.default
+      if (sig.length === 65 && type === SIGHASH.default) fail('SCHNORR_SIG_HASHTYPE')
+      if (!isTaprootSighashType(type)) fail('SCHNORR_SIG_HASHTYPE')
+      if ((type & 3) === SIGHASH.single && inputIndex >= tx.outputs.length) fail('SCHNORR_SIG_HASHTYPE')
+      const hash = sighashTaproot(tx, inputIndex, spent, type, { ...leaf, cache })
+      if (!schnorrVerify(sig.subarray(0, 64), hash, key32)) fail('SCHNORR_SIG')
+    },
+    lockTime: (n) => {
+      if (tx.lockTime < LOCKTIME_THRESHOLD !== n < LOCKTIME_THRESHOLD) return false
+      return n <= tx.lockTime && input.sequence !== SEQUENCE_FINAL
+    },
+    sequence: (n) => {
+      if (tx.version < 2) return false
+      if ((input.sequence & SEQUENCE_LOCKTIME_DISABLE_FLAG) !== 0) return false
+      // The operand has up to 39 bits: only its low 32 matter here, and the caller has looked at the disable flag
+      const mask = SEQUENCE_LOCKTIME_TYPE_FLAG | SEQUENCE_LOCKTIME_MASK
+      const wanted = Number(BigInt.asUintN(32, BigInt(n))) & mask
+      const actual = input.sequence & mask
+      if (wanted < SEQUENCE_LOCKTIME_TYPE_FLAG !== actual < SEQUENCE_LOCKTIME_TYPE_FLAG) return false
+      return wanted <= actual
+    },
+  }
+}
