@@ -1,1 +1,12 @@
-export {}
+export * from './drive.ts'
+export * from './key.ts'
+export * from './kind.ts'
+export * from './machine.ts'
+export * from './ports.ts'
+export * from './store/conformance.ts'
+export * from './store/memory.ts'
+export * from './store/port.ts'
+export * from './sim/simulation.ts'
+export * from './sim/crash-store.ts'
+export * from './sim/network.ts'
+export * from './sim/random.ts'

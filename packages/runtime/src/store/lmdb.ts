@@ -1,0 +1,265 @@
+/// <reference types="node" />
+/**
+ * The store on disk: LMDB, one database in one directory, every commit synced before it is reported.
+ * The only file of this package that touches the machine. Writes go through one queue: what waits is committed as one transaction.
+ * A data directory belongs to one process, held by the file `leyden.lock` in it. LMDB itself would let a second one in.
+ */
+import { linkSync, mkdirSync, readFileSync, renameSync, unlinkSync, writeFileSync } from 'node:fs'
+import { hostname } from 'node:os'
+import { join, resolve } from 'node:path'
+import { open } from 'lmdb'
+import { checkKey, type RangeOptions, type Row, type Store, StoreClosed, type Write } from './port.ts'
+import { walkPages } from './range.ts'
+
+/** The data directory is held by a process that runs, or that cannot be seen from here. */
+export class StoreInUse extends Error {
+  constructor(detail: string) {
+    super(detail)
+    this.name = 'StoreInUse'
+  }
+}
+
+/** Rows in one LMDB transaction; a single larger batch still goes in one. */
+const MAX_GROUP = 20_000
+
+const LOCK_NAME = 'leyden.lock'
+const heldHere = new Set<string>()
+
+type Holder = { readonly pid: number; readonly host: string; readonly started: string }
+
+/** When a process started, in the terms of the running kernel; empty where the system does not say. Tells a pid used twice apart. */
+const startOf = (pid: number): string => {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    const ticks = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? ''
+    return `${readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()}/${ticks}`
+  } catch {
+    return ''
+  }
+}
+
+const codeOf = (error: unknown): unknown => (error instanceof Error && 'code' in error ? error.code : undefined)
+
+const isRunning = (pid: number): boolean => {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return codeOf(error) === 'EPERM'
+  }
+}
+
+const readHolder = (text: string): Holder | undefined => {
+  try {
+    const value: unknown = JSON.parse(text)
+    if (typeof value !== 'object' || value === null) return undefined
+    const { pid, host, started } = value as Partial<Holder>
+    return Number.isSafeInteger(pid) && typeof host === 'string' && typeof started === 'string'
+      ? { pid: pid as number, host, started }
+      : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** Why a lock must be respected; undefined when its holder is certainly gone. */
+const claimOf = (file: string, text: string): string | undefined => {
+  const holder = readHolder(text)
+  if (holder === undefined) return `${file} is not readable as a lock. If no other process uses this directory, delete the file`
+  if (holder.host !== hostname())
+    return `the directory is held by process ${holder.pid} on ${holder.host}. If that process is gone for certain, delete ${file}`
+  if (holder.pid === process.pid) return undefined
+  if (!isRunning(holder.pid)) return undefined
+  const started = startOf(holder.pid)
+  if (started !== '' && holder.started !== '' && started !== holder.started) return undefined
+  return `the directory is in use by process ${holder.pid}. Stop it first; two programs on one directory would lose money`
+}
+
+/** Takes the lock of a directory or throws {@link StoreInUse}. Returns the release. */
+const lock = (directory: string): (() => void) => {
+  const file = join(directory, LOCK_NAME)
+  if (heldHere.has(directory)) throw new StoreInUse(`${directory} is already open in this process`)
+  const own = join(directory, `${LOCK_NAME}.${process.pid}`)
+  const holder: Holder = { pid: process.pid, host: hostname(), started: startOf(process.pid) }
+  writeFileSync(own, JSON.stringify(holder))
+  try {
+    for (let attempt = 0; ; attempt++) {
+      try {
+        linkSync(own, file) // whole or not at all, and never over another
+        break
+      } catch (error) {
+        if (codeOf(error) !== 'EEXIST' || attempt === 3) throw error
+      }
+      let text: string
+      try {
+        text = readFileSync(file, 'utf8')
+      } catch (error) {
+        if (codeOf(error) === 'ENOENT') continue
+        throw error
+      }
+      const claim = claimOf(file, text)
+      if (claim !== undefined) throw new StoreInUse(claim)
+      removeStale(file, text)
+    }
+  } finally {
+    unlinkSync(own)
+  }
+  heldHere.add(directory)
+  return () => {
+    heldHere.delete(directory)
+    try {
+      unlinkSync(file)
+    } catch (error) {
+      if (codeOf(error) !== 'ENOENT') throw error
+    }
+  }
+}
+
+/** Takes away a lock whose holder is gone, unless another process has already put its own in the place. */
+const removeStale = (file: string, text: string): void => {
+  const aside = `${file}.${process.pid}.stale`
+  try {
+    renameSync(file, aside)
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return
+    throw error
+  }
+  if (readFileSync(aside, 'utf8') !== text) linkSync(aside, file)
+  unlinkSync(aside)
+}
+
+const plain = (bytes: Uint8Array): Uint8Array => new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length)
+const toBuffer = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
+
+/** Digs out what LMDB says of a failed commit: it hides the reason behind a second promise. */
+const commitFailure = async (error: unknown): Promise<Error> => {
+  const hidden: unknown = error instanceof Error && 'commitError' in error ? error.commitError : undefined
+  if (!(hidden instanceof Promise)) return error instanceof Error ? error : new Error(String(error))
+  const reason: unknown = await Promise.race([
+    hidden.catch((cause: unknown) => cause),
+    new Promise((done) => {
+      setImmediate(done)
+    }),
+  ])
+  return new Error(`write failed: ${reason instanceof Error ? reason.message : 'the commit was refused'}`, {
+    cause: reason ?? error,
+  })
+}
+
+const ignore = (): void => undefined
+
+type Waiting = { readonly batch: readonly Write[]; readonly done: () => void; readonly failed: (error: unknown) => void }
+
+/**
+ * Opens (or makes) the store in the directory `path`. Throws {@link StoreInUse} when another process has it, and what the system says
+ * when the directory cannot be used.
+ */
+export const lmdbStore = (options: { readonly path: string }): Store => {
+  const directory = resolve(options.path)
+  mkdirSync(directory, { recursive: true, mode: 0o700 })
+  const unlock = lock(directory)
+  const database = (() => {
+    try {
+      return open<Buffer, Buffer>(join(directory, 'leyden.mdb'), {
+        encoding: 'binary',
+        keyEncoding: 'binary',
+        // A commit is reported when it is synced, not when it is only visible.
+        overlappingSync: false,
+        noSync: false,
+        noMetaSync: false,
+        cache: false,
+      })
+    } catch (error) {
+      unlock()
+      throw error
+    }
+  })()
+
+  let closing: Promise<void> | undefined
+  let waiting: Waiting[] = []
+  let flushing: Promise<void> | undefined
+
+  const ask = async <T>(answer: () => T): Promise<T> => {
+    if (closing !== undefined) throw new StoreClosed()
+    return answer()
+  }
+  const read = (key: Uint8Array): Uint8Array | undefined => {
+    const found = database.getBinary(toBuffer(key))
+    return found === undefined ? undefined : plain(found)
+  }
+  const readPage = (range: RangeOptions, limit: number): readonly Row[] => {
+    // LMDB's reverse walk takes in its start and leaves out its end: the other way round than ours.
+    const reverse = range.reverse === true
+    const [low, high] = [toBuffer(range.gte), toBuffer(range.lt)]
+    if (limit === 0 || Buffer.compare(low, high) >= 0) return []
+    const rows: Row[] = []
+    for (const { key, value } of database.getRange(reverse ? { start: high, end: low, reverse } : { start: low, end: high })) {
+      if (reverse && key.equals(high)) continue
+      rows.push([Uint8Array.from(key), Uint8Array.from(value)])
+      if (rows.length === limit) return rows
+    }
+    const lowest = reverse ? read(low) : undefined
+    if (lowest !== undefined) rows.push([range.gte.slice(), lowest])
+    return rows
+  }
+
+  const commit = async (group: readonly Waiting[]): Promise<void> => {
+    try {
+      let row: Promise<boolean> | undefined
+      const ok = await database.batch(() => {
+        for (const { batch } of group)
+          for (const { key, value } of batch) {
+            const before = row
+            row = value === undefined ? database.remove(toBuffer(key)) : database.put(toBuffer(key), toBuffer(value))
+            if (row !== before) row.catch(ignore) // the batch's own promise reports the failure
+          }
+      })
+      if (!ok) throw new Error('the commit was refused')
+    } catch (error) {
+      const failure = await commitFailure(error)
+      for (const { failed } of group) failed(failure)
+      return
+    }
+    for (const { done } of group) done()
+  }
+  const flush = async (): Promise<void> => {
+    while (waiting.length > 0) {
+      let rows = 0
+      let count = 0
+      while (count < waiting.length && (count === 0 || rows < MAX_GROUP)) rows += waiting[count++]?.batch.length ?? 0
+      const group = waiting.slice(0, count)
+      waiting = waiting.slice(count)
+      await commit(group)
+    }
+    flushing = undefined
+  }
+
+  return {
+    get: (key) => ask(() => read(key)),
+    getMany: (keys) => ask(() => keys.map(read)),
+    range: (range) => walkPages(range, (rest, limit) => ask(() => readPage(rest, limit))),
+    write(batch) {
+      if (closing !== undefined) return Promise.reject(new StoreClosed())
+      for (const { key } of batch)
+        try {
+          checkKey(key)
+        } catch (error) {
+          return Promise.reject(error as RangeError)
+        }
+      if (batch.length === 0) return Promise.resolve()
+      return new Promise<void>((done, failed) => {
+        waiting.push({ batch, done, failed })
+        // A turn later, so that everything written in this one shares the commit.
+        flushing ??= Promise.resolve().then(flush)
+      })
+    },
+    close() {
+      closing ??= (async () => {
+        await flushing
+        await database.close()
+        unlock()
+      })()
+      return closing
+    },
+  }
+}

@@ -1,0 +1,93 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { hostname, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { spawn } from 'node:child_process'
+import { afterEach, describe, expect, it } from 'vitest'
+import { crashStore } from '../sim/crash-store.ts'
+import { type ConformanceCase, storeConformance } from './conformance.ts'
+import { lmdbStore, StoreInUse } from './lmdb.ts'
+import { Disk, memoryStore } from './memory.ts'
+
+const directories: string[] = []
+const directory = (): string => {
+  const path = mkdtempSync(join(tmpdir(), 'leyden-store-'))
+  directories.push(path)
+  return path
+}
+afterEach(() => {
+  for (const path of directories.splice(0)) rmSync(path, { recursive: true, force: true })
+})
+
+const suites: readonly (readonly [string, readonly ConformanceCase[]])[] = [
+  [
+    'memory',
+    storeConformance(async () => {
+      const disk = new Disk()
+      return { store: memoryStore(disk), reopen: async () => memoryStore(disk) }
+    }),
+  ],
+  [
+    'crash',
+    storeConformance(async () => {
+      const disk = new Disk()
+      return { store: crashStore({ disk }), reopen: async () => crashStore({ disk }) }
+    }),
+  ],
+  [
+    'lmdb',
+    storeConformance(async () => {
+      const path = directory()
+      return { store: lmdbStore({ path }), reopen: async () => lmdbStore({ path }) }
+    }),
+  ],
+]
+
+describe.each(suites)('the %s store', (_, cases) => {
+  it.each(cases)('$name', async ({ run }) => {
+    await expect(run()).resolves.toBeUndefined()
+  })
+})
+
+describe('the lock of a data directory', () => {
+  const lockOf = (path: string): string => join(path, 'leyden.lock')
+
+  it('refuses a directory that this process has open, and gives it back on close', async () => {
+    const path = directory()
+    const store = lmdbStore({ path })
+    expect(() => lmdbStore({ path })).toThrow(StoreInUse)
+    await store.close()
+    await lmdbStore({ path }).close()
+  })
+
+  it('refuses a directory that another living process holds, with its number in the message', async () => {
+    const path = directory()
+    const other = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)'], { stdio: 'ignore' })
+    try {
+      writeFileSync(lockOf(path), JSON.stringify({ pid: other.pid, host: hostname(), started: '' }))
+      expect(() => lmdbStore({ path })).toThrow(`in use by process ${other.pid}`)
+    } finally {
+      const ended = new Promise((resolve) => other.once('exit', resolve))
+      other.kill('SIGKILL')
+      await ended
+    }
+    const store = lmdbStore({ path }) // its holder died: the lock is stale
+    expect(JSON.parse(readFileSync(lockOf(path), 'utf8'))).toMatchObject({ pid: process.pid })
+    await store.close()
+  })
+
+  it.runIf(process.platform === 'linux')('takes over a lock whose process number now belongs to a younger process', async () => {
+    const path = directory()
+    writeFileSync(lockOf(path), JSON.stringify({ pid: process.ppid, host: hostname(), started: 'another-boot/1' }))
+    const store = lmdbStore({ path })
+    expect(JSON.parse(readFileSync(lockOf(path), 'utf8'))).toMatchObject({ pid: process.pid })
+    await store.close()
+  })
+
+  it('respects what it cannot judge: a lock of another machine, and a damaged one', () => {
+    const path = directory()
+    writeFileSync(lockOf(path), JSON.stringify({ pid: 1, host: 'elsewhere', started: '' }))
+    expect(() => lmdbStore({ path })).toThrow('held by process 1 on elsewhere')
+    writeFileSync(lockOf(path), 'x')
+    expect(() => lmdbStore({ path })).toThrow('not readable as a lock')
+  })
+})
