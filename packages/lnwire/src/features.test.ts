@@ -1,5 +1,5 @@
 import { bytesToHex, hexToBytes } from '@leyden/codec'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import {
   combineVectors,

@@ -1,6 +1,6 @@
 import { Txid, txidFromBytes } from '@leyden/bitcoin'
 import { decode, DecodeError, encode, hexToBytes } from '@leyden/codec'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import {
   ChannelId,

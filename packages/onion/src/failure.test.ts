@@ -1,6 +1,6 @@
 import { bytesToHex, concat, hexToBytes } from '@leyden/codec'
 import { hmacSha256 } from '@leyden/crypto'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { existsSync, readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import {

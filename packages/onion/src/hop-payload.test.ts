@@ -2,7 +2,7 @@ import { BlockHeight, Msat } from '@leyden/bitcoin'
 import { bytesToHex, concat, hexToBytes } from '@leyden/codec'
 import { pointFromSecret } from '@leyden/crypto'
 import { Preimage, scid } from '@leyden/lnwire'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { encodeHopPayload, type HopPayload, readHopPayload } from './hop-payload.ts'
 
@@ -42,7 +42,7 @@ describe('hop payloads', () => {
   ])('reads back as written: %o', (payload, position) => {
     expect(readHopPayload(encodeHopPayload(payload), position)).toEqual(payload)
   })
-  it('skips unknown odd records', () => {
+  it('refuses unknown even records and skips odd ones', () => {
     const raw = concat(encodeHopPayload(forward), hexToBytes('fd013c020102'))
     expect(readHopPayload(raw, middle)).toEqual(invalid(0n))
     expect(readHopPayload(concat(encodeHopPayload(forward), hexToBytes('fd013b020102')), middle)).toEqual(forward)

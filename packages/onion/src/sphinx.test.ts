@@ -1,7 +1,7 @@
 import { bytesToHex, concat, hexToBytes } from '@leyden/codec'
 import { hmacSha256, pointFromSecret, sha256 } from '@leyden/crypto'
 import { NodeId, nodeIdFromPoint } from '@leyden/lnwire'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { existsSync, readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { applyStream, deriveKey } from './keys.ts'
