@@ -9,7 +9,7 @@ export default defineConfig({
   test: {
     root: new URL('..', import.meta.url).pathname,
     include: ['packages/*/src/**/*.test.ts', 'services/*/src/**/*.test.ts', 'test/**/*.test.ts'],
-    exclude: ['**/node_modules/**', '**/dist/**', '.cache/**'],
+    exclude: ['test/e2e/**', 'test/interop/**', '**/node_modules/**', '**/dist/**', '.cache/**'],
     pool: 'forks',
     maxWorkers: 2,
     testTimeout: 60_000,

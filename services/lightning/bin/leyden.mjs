@@ -1,0 +1,19 @@
+#!/usr/bin/env node
+/** `leyden`: the built CLI where there is one, else its source by tsx (inside the workspace). */
+import { spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
+
+const built = new URL('../dist/cli.js', import.meta.url)
+const source = new URL('../src/cli.ts', import.meta.url)
+if (existsSync(source)) {
+  const child = spawn(
+    process.execPath,
+    ['--conditions=@leyden/source', '--import', import.meta.resolve('tsx'), source.pathname, ...process.argv.slice(2)],
+    { stdio: 'inherit' },
+  )
+  for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal))
+  child.on('exit', (code, signal) => process.exit(code ?? (signal === null ? 0 : 1)))
+} else {
+  const { run } = await import(built.href)
+  await run(process.argv.slice(2))
+}

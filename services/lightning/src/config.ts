@@ -1,0 +1,111 @@
+/**
+ * Configuration of a Lightning node: flags over environment (LEYDEN_*) over DATADIR/leyden.json over defaults. Checked once, at start.
+ */
+import { existsSync, readFileSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { z } from 'zod'
+import { parseAddress } from './tcp.ts'
+
+const hostPort = z.string().refine(
+  (text) => {
+    try {
+      parseAddress(text)
+      return true
+    } catch {
+      return false
+    }
+  },
+  { message: 'host:port' },
+)
+const list = z.preprocess(
+  (value) => (typeof value === 'string' ? value.split(',').filter((part) => part !== '') : value),
+  z.array(hostPort).max(16),
+)
+
+export const configSchema = z.strictObject({
+  network: z.enum(['regtest', 'signet', 'testnet4', 'mainnet']).default('regtest'),
+  /** Up to 32 bytes of UTF-8, shown to others. */
+  alias: z
+    .string()
+    .refine((text) => new TextEncoder().encode(text).length <= 32, { message: 'at most 32 bytes' })
+    .default('leyden'),
+  /** Where peers reach us over TCP. */
+  listen: list.default(['127.0.0.1:9735']),
+  /** Where peers reach us over WebSocket (browsers). */
+  listenWebsocket: list.default([]),
+  /** Addresses that node_announcement tells; none keeps the node unlisted. */
+  announce: list.default([]),
+  /** Where the wallet API listens. */
+  api: hostPort.default('127.0.0.1:9740'),
+  /** Hostnames besides loopback under which the API may be called. */
+  apiHosts: z
+    .preprocess((value) => (typeof value === 'string' ? value.split(',') : value), z.array(z.string()).max(16))
+    .default([]),
+  /** The ledger's link. */
+  ledger: z.url({ protocol: /^wss?$/ }).default('ws://127.0.0.1:18445'),
+  /** The file that holds the link's token: the ledger's `.cookie`. */
+  ledgerCookie: z.string().optional(),
+  logLevel: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
+  /** Forwarding policy of new channels. */
+  feeBaseMsat: z.coerce.number().int().min(0).max(10_000_000).default(1000),
+  feeProportionalMillionths: z.coerce.number().int().min(0).max(1_000_000).default(100),
+  cltvExpiryDelta: z.coerce.number().int().min(18).max(2016).default(80),
+  /** Confirmations that a funding transaction needs. */
+  minimumDepth: z.coerce.number().int().min(1).max(144).default(3),
+})
+export type Config = z.output<typeof configSchema> & { readonly datadir: string }
+
+const KEYS = Object.keys(configSchema.shape) as (keyof typeof configSchema.shape)[]
+const envName = (key: string): string => `LEYDEN_${key.replaceAll(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`
+
+/** A mistake in the configuration, in words for its author. */
+export class ConfigError extends Error {
+  override name = 'ConfigError'
+}
+
+export const defaultDatadir = (): string => join(homedir(), '.leyden', 'lightning')
+
+/** The configuration in force. Throws {@link ConfigError} naming the setting, where it came from, and what is wrong. */
+export const loadConfig = (
+  flags: Readonly<Record<string, unknown>>,
+  env: Readonly<Record<string, string | undefined>>,
+): Config => {
+  const datadir = resolve(String(flags['datadir'] ?? env['LEYDEN_DATADIR'] ?? defaultDatadir()))
+  const path = join(datadir, 'leyden.json')
+  let file: Record<string, unknown> = {}
+  if (existsSync(path)) {
+    try {
+      file = JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>
+    } catch (error) {
+      throw new ConfigError(`${path} is not JSON: ${(error as Error).message}`)
+    }
+    for (const name of Object.keys(file))
+      if (!(KEYS as string[]).includes(name))
+        throw new ConfigError(`${path}: unknown setting "${name}"; known are ${KEYS.join(', ')}`)
+  }
+  const merged: Record<string, unknown> = {}
+  const source: Record<string, string> = {}
+  for (const key of KEYS) {
+    const candidates: [unknown, string][] = [
+      [flags[key], `--${key}`],
+      [env[envName(key)], envName(key)],
+      [file[key], path],
+    ]
+    const found = candidates.find(([value]) => value !== undefined)
+    if (found === undefined) continue
+    merged[key] = found[0]
+    source[key] = found[1]
+  }
+  const result = configSchema.safeParse(merged)
+  if (!result.success)
+    throw new ConfigError(
+      result.error.issues
+        .map((issue) => {
+          const name = String(issue.path[0] ?? '')
+          return `${name} (from ${source[name] ?? 'defaults'}): ${issue.message}`
+        })
+        .join('\n'),
+    )
+  return { ...result.data, datadir }
+}
