@@ -60,7 +60,7 @@ export const checkLimits = (pool: Mempool, candidate: Candidate): Rejection | un
   const ancestors = [...withAncestors(pool, entry.parents).values()]
   const spent = ancestors.find(({ txid }) => gone.has(txid))
   if (spent !== undefined)
-    return rejection('consensus', 'bad-txns-spends-conflicting-tx', `${entry.txid} spends conflicting transaction ${spent.txid}`)
+    return rejection('policy', 'bad-txns-spends-conflicting-tx', `${entry.txid} spends conflicting transaction ${spent.txid}`)
   const restricted = checkRestricted(candidate, ancestors)
   if (restricted !== undefined) return restricted
   const no = (detail: string): Rejection => rejection('policy', 'too-long-mempool-chain', detail)

@@ -141,6 +141,15 @@ export const removeWithDescendants = (pool: Mempool, ids: Iterable<Txid>): Mempo
   return gone
 }
 
+/** Empties the pool; the price of entry stays. */
+export const clearMempool = (pool: Mempool): void => {
+  pool.entries.clear()
+  pool.spenders.clear()
+  pool.wtxids.clear()
+  pool.vsize = 0
+  pool.fees = 0n
+}
+
 /** What leaves the pool when a block is connected. */
 export type BlockRemoval = { readonly confirmed: readonly MempoolEntry[]; readonly conflicted: readonly MempoolEntry[] }
 

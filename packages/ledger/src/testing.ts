@@ -1,0 +1,146 @@
+/**
+ * A chain in memory for the tests of this package: coins in a Map, blocks mined with real proof of work, outputs that anyone may
+ * spend with a real script (P2WSH of OP_TRUE).
+ */
+import {
+  blockHash,
+  buildScript,
+  networks,
+  OP,
+  outpointKey,
+  p2wshOf,
+  Sat,
+  txid,
+  type Block,
+  type BlockHash,
+  type Coin,
+  type Network,
+  type Outpoint,
+  type Tx,
+} from '@leyden/bitcoin'
+import { coinsNeeded, type CoinChanges, type Undo } from './coin.ts'
+import { checkBlockBody, connectBlock, disconnectBlock, type ConnectedBlock } from './connect.ts'
+import { addHeader, createHeaderTree, placeHeader, type HeaderEntry, type HeaderTree } from './header-tree.ts'
+import { buildBlock, findNonce } from './miner.ts'
+import { isViolation, type BlockViolation } from './violation.ts'
+
+/** Script that any witness of it alone satisfies. */
+export const TRUE_SCRIPT: Uint8Array = buildScript(OP.OP_TRUE)
+/** Output script of which TRUE_SCRIPT is the witness script. */
+export const ANYONE: Uint8Array = p2wshOf(TRUE_SCRIPT)
+
+export type Spend = Outpoint & { readonly sequence?: number; readonly witness?: readonly Uint8Array[] }
+
+/** A transaction from outputs that anyone may spend to such outputs of these amounts. */
+export const pay = (
+  from: readonly Spend[],
+  amounts: readonly (bigint | number)[],
+  fields: { version?: number; lockTime?: number; scriptPubKey?: Uint8Array } = {},
+): Tx => ({
+  version: fields.version ?? 2,
+  inputs: from.map(({ txid, vout, sequence, witness }) => ({
+    outpoint: { txid, vout },
+    scriptSig: new Uint8Array(0),
+    sequence: sequence ?? 0xffff_fffd,
+    witness: witness ?? [TRUE_SCRIPT],
+  })),
+  outputs: amounts.map((value) => ({ value: Sat(BigInt(value)), scriptPubKey: fields.scriptPubKey ?? ANYONE })),
+  lockTime: fields.lockTime ?? 0,
+})
+
+export const outputOf = (tx: Tx, vout = 0): Outpoint => ({ txid: txid(tx), vout })
+
+export type ToyChain = {
+  readonly network: Network
+  readonly tree: HeaderTree
+  readonly coins: Map<string, Coin>
+  readonly blocks: Map<BlockHash, Block>
+  readonly undo: Map<BlockHash, Undo>
+  tip: HeaderEntry
+  extraNonce: number
+}
+
+export const toyChain = (network: Network = networks.regtest): ToyChain => {
+  const tree = createHeaderTree(network, network.genesis.header)
+  return { network, tree, coins: new Map(), blocks: new Map(), undo: new Map(), tip: tree.genesis, extraNonce: 0 }
+}
+
+export type MineOptions = {
+  readonly parent?: HeaderEntry
+  readonly fees?: bigint
+  readonly now?: number
+  readonly change?: (block: Block) => Block
+}
+
+/** A block with proof of work, not yet on the chain. `change` may spoil it before the work is done. */
+export const mine = (chain: ToyChain, transactions: readonly Tx[] = [], options: MineOptions = {}): Block => {
+  const parent = options.parent ?? chain.tip
+  const block = buildBlock({
+    network: chain.network,
+    parent,
+    now: options.now ?? parent.header.time + 600,
+    transactions,
+    fees: options.fees ?? 0n,
+    scriptPubKey: ANYONE,
+    extraNonce: chain.extraNonce++,
+  })
+  return findNonce(options.change?.(block) ?? block) as Block
+}
+
+const applyChanges = (coins: Map<string, Coin>, { created, spent }: CoinChanges): void => {
+  for (const outpoint of spent) coins.delete(outpointKey(outpoint))
+  for (const [outpoint, coin] of created) coins.set(outpointKey(outpoint), coin)
+}
+
+const viewOf = (coins: ReadonlyMap<string, Coin>, wanted: readonly Outpoint[]): Map<string, Coin> => {
+  const view = new Map<string, Coin>()
+  for (const outpoint of wanted) {
+    const coin = coins.get(outpointKey(outpoint))
+    if (coin !== undefined) view.set(outpointKey(outpoint), coin)
+  }
+  return view
+}
+
+/** Adds the header of a block and keeps its body. Throws when the header breaks a rule. */
+export const place = (chain: ToyChain, block: Block): HeaderEntry => {
+  const entry = placeHeader(chain.tree, block.header, block.header.time)
+  if (isViolation(entry)) throw new Error(entry.reason)
+  addHeader(chain.tree, entry)
+  chain.blocks.set(blockHash(block.header), block)
+  return entry
+}
+
+/** Puts a block on the tip, all rules checked; the rule that it breaks, with nothing changed. */
+export const connect = (chain: ToyChain, block: Block): ConnectedBlock | BlockViolation => {
+  const entry = placeHeader(chain.tree, block.header, block.header.time)
+  if (isViolation(entry)) return entry
+  const broken = checkBlockBody(block, chain.network, chain.tip)
+  if (broken !== undefined) return broken
+  const result = connectBlock(block, { network: chain.network, entry, view: viewOf(chain.coins, coinsNeeded(block)) })
+  if (isViolation(result)) return result
+  applyChanges(chain.coins, result.changes)
+  addHeader(chain.tree, entry)
+  entry.stored = true
+  chain.blocks.set(entry.hash, block)
+  chain.undo.set(entry.hash, result.undo)
+  chain.tip = entry
+  return result
+}
+
+export const disconnect = (chain: ToyChain): void => {
+  const { hash, height, parent } = chain.tip
+  applyChanges(chain.coins, disconnectBlock(chain.blocks.get(hash) as Block, chain.undo.get(hash) as Undo, height))
+  chain.tip = parent as HeaderEntry
+}
+
+/** Mines and connects so many blocks; their coinbases. Throws when one is refused. */
+export const grow = (chain: ToyChain, count: number, transactions: readonly Tx[] = [], fees = 0n): Tx[] => {
+  const coinbases: Tx[] = []
+  for (let i = 0; i < count; i++) {
+    const block = mine(chain, i === 0 ? transactions : [], { fees: i === 0 ? fees : 0n })
+    const result = connect(chain, block)
+    if (isViolation(result)) throw new Error(`${result.reason} ${result.detail ?? ''}`)
+    coinbases.push(block.transactions[0] as Tx)
+  }
+  return coinbases
+}
