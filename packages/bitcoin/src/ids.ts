@@ -3,7 +3,7 @@
  * Ids are lower-case hex in display order: the bytes of the double SHA-256 reversed, as RPC and explorers show them.
  * Inside transactions, headers and BOLT fields the same hash stands in internal order: convert with the *ToBytes functions.
  */
-import { bytesToHex, hexToBytes, type Unit } from '@leyden/codec'
+import { hexToBytes, type Unit } from '@leyden/codec'
 
 const HASH_HEX = /^[0-9a-f]{64}$/
 
@@ -27,10 +27,22 @@ export const BlockHash = (hex: string): BlockHash => checkHash('block_hash', hex
 /** Thirty-two zero bytes in either order: the previous hash of a genesis block, the outpoint of a coinbase. */
 export const ZERO_HASH = '00'.repeat(32)
 
-/** Hash in internal order to display hex. */
+/** Character codes of the two digits of every byte. */
+const DIGITS = Uint8Array.from({ length: 512 }, (_, i) => {
+  const digit = i % 2 === 0 ? i >> 5 : (i >> 1) & 15
+  return digit < 10 ? 48 + digit : 87 + digit
+})
+const digits: number[] = Array.from({ length: 64 }, () => 0)
+
+/** Hash in internal order to display hex. On the path of every input of every block: one string, no intermediate copies. */
 export const hashToHex = (internal: Uint8Array): string => {
   if (internal.length !== 32) throw new RangeError(`hash has ${internal.length} bytes, not 32`)
-  return bytesToHex(internal.slice().reverse())
+  for (let i = 0; i < 32; i++) {
+    const byte = internal[31 - i]!
+    digits[2 * i] = DIGITS[2 * byte]!
+    digits[2 * i + 1] = DIGITS[2 * byte + 1]!
+  }
+  return String.fromCharCode(...digits)
 }
 
 /** Display hex to the hash in internal order. */
