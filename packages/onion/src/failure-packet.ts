@@ -11,6 +11,8 @@ import { applyStream, deriveKey } from './keys.ts'
 const PADDED_BYTES = 256
 /** Longest route of TLV payloads: the origin decrypts so often, whoever failed. BOLT 4 § Origin node. */
 const MAX_HOPS = 27
+/** Longest packet that the origin looks at. The largest failure with a channel_update takes a tenth; 27 decryptions of 64 kB are an attack. */
+const MAX_PACKET_BYTES = 4096
 const DUMMY_SECRET = new Uint8Array(32)
 
 const lengthPrefixed = sized(u16, 65_535)
@@ -41,9 +43,10 @@ export type ReturnedFailure = { readonly index: number; readonly failure: Failur
 
 /**
  * Opens a packet that came back to the origin. `sharedSecrets` are those of the onion; the index is always one of theirs.
- * undefined if no hop of the route wrote it: then anybody on the route may have garbled it. Never throws.
+ * undefined if no hop of the route wrote it, or it is over 4096 bytes: then anybody on the route may have garbled it. Never throws.
  */
 export const unwrapFailure = (sharedSecrets: readonly Uint8Array[], packet: Uint8Array): ReturnedFailure | undefined => {
+  if (packet.length > MAX_PACKET_BYTES) return undefined
   let found: ReturnedFailure | undefined
   let rest = packet
   for (let i = 0; i < Math.max(MAX_HOPS, sharedSecrets.length); i++) {

@@ -126,6 +126,12 @@ describe('failure packets', () => {
     const big: Failure = { type: 'temporary_channel_failure', channelUpdate: new Uint8Array(400) }
     expect(unwrapFailure([hash], buildFailure(hash, big))).toEqual({ index: 0, failure: big })
   })
+  it('is read up to 4096 bytes', () => {
+    const update = (bytes: number): Failure => ({ type: 'temporary_channel_failure', channelUpdate: new Uint8Array(bytes) })
+    const room = 4096 - 32 - 2 - 4 - 2
+    expect(unwrapFailure([hash], buildFailure(hash, update(room)))).toEqual({ index: 0, failure: update(room) })
+    expect(unwrapFailure([hash], buildFailure(hash, update(room + 1)))).toBeUndefined()
+  })
   it('S62: a hop adds not a byte, however long the packet', () => {
     for (const length of [0, 1, 292, 65_491]) expect(wrapFailure(hash, new Uint8Array(length))).toHaveLength(length)
   })
