@@ -4,7 +4,7 @@
  * Which balances and HTLCs are in it is spec.ts. A balance that the fee eats up just has no output: whether the opener can pay is
  * the caller's check.
  */
-import { bytesToBigintBE, concat, hexToBytes } from '@leyden/codec'
+import { bytesToBigintBE, concat, hexToBytes, unreachable } from '@leyden/codec'
 import { sha256 } from '@leyden/crypto'
 import { p2wshOf, Sat, type Outpoint, type Tx, type TxInput, type TxOutput } from '@leyden/bitcoin'
 import type { Signer } from '../env.ts'
@@ -200,6 +200,8 @@ export const numberIn = (
       return channel.remoteCommitmentNumber + (channel.awaitingRevocation === undefined ? 0 : 1)
     case 'remoteNext':
       return channel.remoteCommitmentNumber + 1
+    default:
+      return unreachable(which)
   }
 }
 

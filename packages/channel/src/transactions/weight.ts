@@ -3,6 +3,7 @@
  * BOLT 3 § Fee Calculation, § Trimmed Outputs, § Dust Limits.
  * One rule of trimming serves building, accepting and counting dust: a second one would differ near the limit (S29, S30).
  */
+import { unreachable } from '@leyden/codec'
 import { classifyScript, feeForWeight, Sat, type FeeratePerKw } from '@leyden/bitcoin'
 import type { CommitmentFormat } from '../state.ts'
 import type { CommitmentSpec, SpecHtlc } from './spec.ts'
@@ -56,7 +57,8 @@ export const openerCostOf = (format: CommitmentFormat, spec: CommitmentSpec, dus
 
 /** Below it nodes do not relay an output with this script. BOLT 3 § Dust Limits. */
 export const dustThreshold = (scriptPubKey: Uint8Array): Sat => {
-  switch (classifyScript(scriptPubKey).type) {
+  const form = classifyScript(scriptPubKey)
+  switch (form.type) {
     case 'op_return':
       return Sat(0n)
     case 'p2wpkh':
@@ -70,7 +72,12 @@ export const dustThreshold = (scriptPubKey: Uint8Array): Sat => {
       return Sat(540n)
     case 'witness_unknown':
       return Sat(354n)
-    default:
+    case 'p2pkh':
+    case 'p2pk':
+    case 'multisig':
+    case 'nonstandard':
       return Sat(546n)
+    default:
+      return unreachable(form)
   }
 }
