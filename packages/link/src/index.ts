@@ -1,1 +1,6 @@
+export * from './client.ts'
 export * from './contract.ts'
+export * from './inprocess.ts'
+export * from './line.ts'
+export * from './server.ts'
+export { LINK_VERSION, MAX_FRAME_BYTES } from './frames.ts'

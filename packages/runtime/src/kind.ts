@@ -2,7 +2,7 @@
  * How the state of a machine becomes rows. An instance of a kind lives under key(kind.name, id, suffix).
  * `diff` writes what changed and no more: a channel with 483 HTLCs must not write all of them for one.
  */
-import { equalBytes, packRecord, unpackRecord } from '@leyden/codec'
+import { packRecord, unpackRecord } from '@leyden/codec'
 
 /** A row of one instance; `value` undefined deletes it. */
 export type KindWrite = { readonly suffix: string; readonly value: Uint8Array | undefined }
@@ -22,7 +22,6 @@ export type Migrate<State> = (version: number, old: unknown) => State
 
 /** A kind whose whole state is one packed record. Versions are integers from 1; a newer one than `version` is refused. */
 export const recordKind = <State>(name: string, version: number, migrate?: Migrate<State>): Kind<State> => {
-  const pack = (state: State): Uint8Array => packRecord({ version, state })
   return {
     name,
     load(id, rows) {
@@ -40,10 +39,8 @@ export const recordKind = <State>(name: string, version: number, migrate?: Migra
       return migrate(stored.version, stored.state)
     },
     diff(before, after) {
-      if (after === undefined) return before === undefined ? [] : [{ suffix: '', value: undefined }]
-      const value = pack(after)
-      if (before !== undefined && equalBytes(pack(before), value)) return []
-      return [{ suffix: '', value }]
+      if (before === after) return []
+      return [{ suffix: '', value: after === undefined ? undefined : packRecord({ version, state: after }) }]
     },
   }
 }
