@@ -1,1 +1,44 @@
-export {}
+/** BOLT 7: gossip (graph, validation, sync, our own announcements) and path finding. */
+export {
+  type AnnouncedSide,
+  type AnnouncementFields,
+  buildChannelAnnouncement,
+  buildChannelUpdate,
+  buildNodeAnnouncement,
+  channelAnnouncementHash,
+  type NodeInfo,
+  type OwnPolicy,
+  type Signed,
+  type SignNode,
+} from './gossip/announce.ts'
+export {
+  applyAnnouncement,
+  applyNode,
+  applyUpdate,
+  type Direction,
+  directionOf,
+  emptyGraph,
+  type Graph,
+  type GraphChannel,
+  type GraphNode,
+  type Policy,
+  removeChannel,
+  speakerOf,
+} from './gossip/graph.ts'
+export { restoreOwn, routeHints } from './gossip/own.ts'
+export { loadGossip, type StoredOwn } from './gossip/rows.ts'
+export * from './gossip/state.ts'
+export { resumeGossip, stepGossip } from './gossip/step.ts'
+export {
+  checkChannelAnnouncement,
+  checkChannelUpdate,
+  checkNodeAnnouncement,
+  fundingScript,
+  type GossipViolation,
+  type GossipViolationCode,
+  isFundingOutput,
+} from './gossip/validate.ts'
+export { delayPrice, forwardingFee } from './pathfind/cost.ts'
+export * from './pathfind/route.ts'
+export * from './pathfind/score.ts'
+export * from './pathfind/search.ts'
