@@ -65,7 +65,7 @@ describe('numbers', () => {
 
 describe('building and parsing', () => {
   it('pushes minimally', () => {
-    expect(hex(buildScript(0n, 1n, 16n, 17n, -1n, 144n))).toBe(`00516001114f02${'9000'}`)
+    expect(hex(buildScript(0n, 1n, 16n, 17n, -1n, 144n))).toBe('00516001114f029000')
     expect(hex(buildScript(new Uint8Array(0), Uint8Array.of(1), Uint8Array.of(0x81), Uint8Array.of(0)))).toBe('00514f0100')
     expect(hex(buildScript(new Uint8Array(75))).slice(0, 2)).toBe('4b')
     expect(hex(buildScript(new Uint8Array(76))).slice(0, 4)).toBe('4c4c')

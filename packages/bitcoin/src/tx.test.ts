@@ -96,7 +96,7 @@ describe('transactions', () => {
   it('refuses a witness marker without witness, unknown flags, counts that cannot fit, long counts', () => {
     const empty = '01000000'
     for (const bad of [
-      `${empty}0001${'01'}${'00'.repeat(36)}00ffffffff00${'00'}00000000`,
+      `${empty}000101${'00'.repeat(36)}00ffffffff000000000000`,
       `${empty}0002${'00'.repeat(60)}`,
       `${empty}feffffff7f`,
       `${empty}fd0100${'00'.repeat(60)}`,
