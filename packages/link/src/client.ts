@@ -4,7 +4,7 @@
  * a server that skips or forges a step loses the connection, and the consumer never sees it.
  */
 import { blockHash, type BlockHash, type BlockHeight } from '@leyden/bitcoin'
-import { DecodeError } from '@leyden/codec'
+import { DecodeError, unreachable } from '@leyden/codec'
 import { type ChainCursor, type ChainEvent, type ChainSource, LinkAway, type OnChainEvent, RECENT_BLOCKS } from './contract.ts'
 import { knownBlocks } from './follow.ts'
 import { type ClientFrame, decodeServerFrame, encodeClientFrame, LINK_VERSION, type ServerFrame } from './frames.ts'
@@ -111,6 +111,8 @@ export const linkClient = (options: { readonly genesis: BlockHash; readonly cloc
         return { type: 'away', reason: frame.reason }
       case 'back':
         return { type: 'back' }
+      default:
+        return unreachable(frame)
     }
   }
 

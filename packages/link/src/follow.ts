@@ -102,6 +102,7 @@ export const follow = (
     await comeBack()
     const parent = parentOf(top, known.at(-2)) as ChainCursor // the fork is below, so there is one
     known = known.length > 1 ? known.slice(0, -1) : [parent]
+    syncedAt = undefined
     await give({ type: 'blockDisconnected', height: top.height, hash: top.hash })
   }
 
@@ -114,6 +115,7 @@ export const follow = (
     if (block === undefined) return goAway('missing_block')
     await comeBack()
     known.push({ height, hash })
+    syncedAt = undefined
     if (known.length > 2 * RECENT_BLOCKS) known = known.slice(-RECENT_BLOCKS)
     await give({ type: 'blockConnected', height, hash, block })
   }
