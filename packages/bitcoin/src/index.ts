@@ -8,6 +8,8 @@ export * from './consensus/tx.ts'
 export * from './ids.ts'
 export * from './interpreter.ts'
 export * from './networks.ts'
+export * from './psbt-final.ts'
+export * from './psbt.ts'
 export * from './script-text.ts'
 export * from './script.ts'
 export {
