@@ -257,8 +257,6 @@ export type GossipInput =
       readonly local: SideSignatures
       readonly remote: SideSignatures
     }
-  /** A channel_update inside of a failed payment's failure message. Used, never relayed. BOLT 4 § Failure Messages. */
-  | { readonly from: 'owner'; readonly type: 'failureUpdate'; readonly raw: Uint8Array }
   /** At least once a second. */
   | { readonly from: 'clock'; readonly type: 'tick' }
 

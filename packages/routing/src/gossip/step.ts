@@ -3,10 +3,9 @@
  * An announcement goes through: known? -> signatures -> does the ledger have this output? -> graph, rows, relay. Updates and node
  * announcements that come while the ledger is asked are held with it, one per direction and node.
  */
-import { DecodeError, equalBytes, tryDecode, unreachable } from '@leyden/codec'
+import { equalBytes, unreachable } from '@leyden/codec'
 import {
   type ChannelUpdate,
-  channelUpdate,
   MESSAGE_FLAG_DONT_FORWARD,
   type NodeAnnouncement,
   type NodeId,
@@ -275,19 +274,6 @@ const setSpent = (gossip: Gossip, id: ShortChannelId, spentAt: GraphChannel['spe
   emit({ to: 'owner', type: 'graphChanged' })
 }
 
-/** An update that a failure message brought: verified and used, not relayed. */
-const receiveFailureUpdate = (gossip: Gossip, raw: Uint8Array, env: GossipEnv, emit: Emit): void => {
-  const message = tryDecode(channelUpdate, raw)
-  if (message instanceof DecodeError || !equalBytes(message.chainHash, env.chainHash) || isStale(message.timestamp, env)) return
-  const channel = gossip.graph.channels.get(message.shortChannelId)
-  const direction = directionOf(message)
-  if (channel === undefined || speakerOf(channel, direction) === env.localNodeId) return
-  if (checkChannelUpdate(message, raw, speakerOf(channel, direction)) !== undefined) return
-  if (!applyUpdate(gossip.graph, message, raw)) return
-  emit({ to: 'store', type: 'rows', rows: [updateRow(message.shortChannelId, direction, raw.slice())] })
-  emit({ to: 'owner', type: 'graphChanged' })
-}
-
 /** Takes one input; changes `gossip` in place; gives the effects in order. */
 export const stepGossip = (gossip: Gossip, input: GossipInput, env: GossipEnv): readonly GossipEffect[] => {
   const effects: GossipEffect[] = []
@@ -330,9 +316,6 @@ export const stepGossip = (gossip: Gossip, input: GossipInput, env: GossipEnv): 
       break
     case 'announce':
       announceChannel(gossip, input, env, emit)
-      break
-    case 'failureUpdate':
-      receiveFailureUpdate(gossip, input.raw, env, emit)
       break
     case 'tick':
       prune(gossip, env, emit)

@@ -53,6 +53,16 @@ export interface Edge {
   readonly to: NodeId
 }
 
+/** What the end of an edge asks for. */
+export interface EdgePolicy {
+  readonly enabled: boolean
+  readonly cltvExpiryDelta: number
+  readonly feeBaseMsat: number
+  readonly feeProportionalMillionths: number
+  readonly htlcMinimumMsat: Msat
+  readonly htlcMaximumMsat: Msat
+}
+
 /** Key of an edge for sets and scores. One end decides the direction. */
 export const edgeKey = (edge: Pick<Edge, 'shortChannelId' | 'from'>): string => `${edge.shortChannelId}/${edge.from}`
 

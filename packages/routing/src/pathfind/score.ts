@@ -3,7 +3,11 @@
  * Not persisted and bounded: after a restart everything gets another chance.
  */
 import type { Msat } from '@leyden/bitcoin'
-import { type Edge, edgeKey } from './route.ts'
+import { concat, DecodeError, equalBytes, tryDecode } from '@leyden/codec'
+import { channelUpdate } from '@leyden/lnwire'
+import { directionOf, policyOf } from '../gossip/graph.ts'
+import { checkChannelUpdate } from '../gossip/validate.ts'
+import { type Edge, edgeKey, type EdgePolicy } from './route.ts'
 
 interface EdgeScore {
   readonly failedAtMs: number
@@ -13,6 +17,9 @@ interface EdgeScore {
   /** The most that went through, and when. */
   readonly passedMsat: bigint
   readonly passedAtMs: number
+  /** What the node said when it refused; it holds for us alone, and not for long. */
+  readonly policy?: EdgePolicy
+  readonly policyAtMs?: number
 }
 
 /** By edgeKey, oldest change first. */
@@ -69,4 +76,28 @@ export const penalty = (scores: Scores, key: string, amountMsat: number, nowMs: 
   const likeness = Math.min(amountMsat / Math.max(Number(score.failedMsat), 1), 1)
   const price = Math.max((amountMsat * FAILURE_MILLIONTHS) / 1_000_000, FAILURE_LEAST)
   return price * score.failures * weight * likeness
+}
+
+const POLICY_LIFE_MS = 60 * 60_000
+const CHANNEL_UPDATE_TYPE = Uint8Array.of(0x01, 0x02)
+
+/**
+ * Takes over the channel_update of a failure message, with or without its type in front, if it is of that edge and signed by its end.
+ * It never reaches the graph: who relays it tells that he paid over this channel. BOLT 4 § Failure Messages. Whether it was taken.
+ */
+export const learnPolicy = (scores: Scores, edge: Edge, update: Uint8Array, chainHash: Uint8Array, nowMs: number): boolean => {
+  const raw = equalBytes(update.subarray(0, 2), CHANNEL_UPDATE_TYPE) ? update : concat(CHANNEL_UPDATE_TYPE, update)
+  const message = tryDecode(channelUpdate, raw)
+  if (message instanceof DecodeError || message.shortChannelId !== edge.shortChannelId) return false
+  if (!equalBytes(message.chainHash, chainHash) || directionOf(message) !== (edge.from < edge.to ? 0 : 1)) return false
+  if (checkChannelUpdate(message, raw, edge.from) !== undefined) return false
+  const key = edgeKey(edge)
+  put(scores, key, { ...(scores.get(key) ?? UNTRIED), policy: policyOf(message, raw), policyAtMs: nowMs })
+  return true
+}
+
+/** What the node said last about an edge, while it is fresh. */
+export const learntPolicy = (scores: Scores, key: string, nowMs: number): EdgePolicy | undefined => {
+  const score = scores.get(key)
+  return score?.policyAtMs !== undefined && nowMs - score.policyAtMs < POLICY_LIFE_MS ? score.policy : undefined
 }

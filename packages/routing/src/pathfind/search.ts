@@ -4,11 +4,11 @@
  * A label says: to bring the payment to the target from here, so much has to arrive here, with so many blocks left.
  * Our own channels are given as they are now; what the graph says about them is not used.
  */
-import { Msat } from '@leyden/bitcoin'
+import { MAX_MONEY, Msat } from '@leyden/bitcoin'
 import type { NodeId, ShortChannelId } from '@leyden/lnwire'
 import type { Graph } from '../gossip/graph.ts'
 import { delayPrice, forwardingFee, HOP_PRICE } from './cost.ts'
-import { edgeKey, type LocalEdge, MAX_HOPS, type Route, type RouteHint, type RouteHop } from './route.ts'
+import { edgeKey, type EdgePolicy, type LocalEdge, MAX_HOPS, type Route, type RouteHint, type RouteHop } from './route.ts'
 
 export interface RouteRequest {
   readonly source: NodeId
@@ -27,6 +27,8 @@ export interface RouteRequest {
   readonly ignoredNodes?: ReadonlySet<NodeId>
   /** Price of an edge beyond its fee, in msat for comparison: score.ts. */
   readonly penalty?: (key: string, amountMsat: number) => number
+  /** What we know better than the graph about an edge: score.ts. */
+  readonly learnt?: (key: string) => EdgePolicy | undefined
   readonly maxHops?: number
 }
 
@@ -87,10 +89,11 @@ class Heap {
 interface Hop {
   readonly from: NodeId
   readonly shortChannelId: ShortChannelId
-  readonly feeBaseMsat: number
-  readonly feeProportionalMillionths: number
-  readonly cltvExpiryDelta: number
+  readonly policy: EdgePolicy
 }
+
+/** A hint tells no limits. */
+const UNLIMITED = { enabled: true, htlcMinimumMsat: Msat(0n), htlcMaximumMsat: Msat(MAX_MONEY * 1000n) }
 
 const hintEdges = (target: NodeId, hints: readonly RouteHint[]): Map<NodeId, Hop[]> => {
   const into = new Map<NodeId, Hop[]>()
@@ -98,7 +101,7 @@ const hintEdges = (target: NodeId, hints: readonly RouteHint[]): Map<NodeId, Hop
     hint.forEach((hop, i) => {
       const to = hint[i + 1]?.nodeId ?? target
       const edges = into.get(to) ?? []
-      edges.push({ ...hop, from: hop.nodeId })
+      edges.push({ from: hop.nodeId, shortChannelId: hop.shortChannelId, policy: { ...hop, ...UNLIMITED } })
       into.set(to, edges)
     })
   return into
@@ -171,14 +174,17 @@ export const findRoute = (graph: Graph, request: RouteRequest): Route | undefine
       if (hop.from === source || done.has(hop.from) || ignoredNodes?.has(hop.from)) return
       const key = edgeKey(hop)
       if (ignoredEdges?.has(key)) return
-      const cltvDelta = here.cltvDelta + hop.cltvExpiryDelta
+      const policy = request.learnt?.(key) ?? hop.policy
+      if (!policy.enabled || amountMsat < policy.htlcMinimumMsat || amountMsat > policy.htlcMaximumMsat) return
+      const cltvDelta = here.cltvDelta + policy.cltvExpiryDelta
       if (cltvDelta > maxCltvDelta) return
-      const feeMsat = forwardingFee(hop, amountMsat)
+      const feeMsat = forwardingFee(policy, amountMsat)
       const totalFeeMsat = here.totalFeeMsat + feeMsat
       if (totalFeeMsat > maxFeeMsat) return
       improve({
         node: hop.from,
-        cost: here.cost + Number(feeMsat) + delayPrice(amount, hop.cltvExpiryDelta) + HOP_PRICE + (penalty?.(key, amount) ?? 0),
+        cost:
+          here.cost + Number(feeMsat) + delayPrice(amount, policy.cltvExpiryDelta) + HOP_PRICE + (penalty?.(key, amount) ?? 0),
         amountMsat: amountMsat + feeMsat,
         cltvDelta,
         feeMsat,
@@ -196,17 +202,11 @@ export const findRoute = (graph: Graph, request: RouteRequest): Route | undefine
       if (!channel.usable || channel.spentAt !== undefined) continue
       const direction = channel.node2 === here.node ? 0 : 1
       const policy = channel.policies[direction]
-      if (policy?.enabled !== true || amountMsat < policy.htlcMinimumMsat || amountMsat > policy.htlcMaximumMsat) continue
+      if (policy === undefined) continue
       if (channel.capacitySat !== undefined && amountMsat > channel.capacitySat * 1000n) continue
       const from = direction === 0 ? channel.node1 : channel.node2
       if (graph.nodes.get(from)?.usable === false) continue
-      relax({
-        from,
-        shortChannelId: channel.shortChannelId,
-        feeBaseMsat: policy.feeBaseMsat,
-        feeProportionalMillionths: policy.feeProportionalMillionths,
-        cltvExpiryDelta: policy.cltvExpiryDelta,
-      })
+      relax({ from, shortChannelId: channel.shortChannelId, policy })
     }
   }
   return undefined
