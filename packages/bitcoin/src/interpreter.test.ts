@@ -1,10 +1,12 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { hexToBytes } from '@leyden/codec'
+import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { checkTx } from './consensus/tx.ts'
 import { Txid, ZERO_HASH, outpointKey, type Outpoint } from './ids.ts'
 import { MANDATORY_SCRIPT_FLAGS, VERIFY, verifyInput, verifyTx } from './interpreter.ts'
+import { p2wshOf } from './script.ts'
 import { scriptFromText } from './script-text.ts'
 import { decodeTx, encodeTx, isCoinbase, NULL_VOUT, txid, type Tx, type TxOutput } from './tx.ts'
 import type { Sat } from './units.ts'
@@ -182,6 +184,40 @@ describe('B2: a version is a uint32', () => {
     expect(withVersion(0xffffffff)).toBe('OK')
     expect(withVersion(2)).toBe('OK')
     expect(withVersion(1)).toBe('UNSATISFIED_LOCKTIME')
+  })
+})
+
+describe('B3: any bytes', () => {
+  /** Bytes that are mostly opcodes, so that runs go deep. */
+  const script = fc.array(fc.oneof(fc.integer({ min: 0x4f, max: 0xba }), fc.nat(255), fc.constantFrom(0, 1, 2)), {
+    maxLength: 40,
+  })
+  const witness = fc.array(fc.uint8Array({ maxLength: 80 }), { maxLength: 5 })
+  const programs = fc.oneof(
+    script.map((bytes) => Uint8Array.from(bytes)),
+    fc.uint8Array({ minLength: 32, maxLength: 32 }).map((program) => Uint8Array.of(0x51, 32, ...program)),
+    fc.uint8Array({ minLength: 20, maxLength: 20 }).map((program) => Uint8Array.of(0, 20, ...program)),
+  )
+  it('property: every script ends in an error or in success, the same each time, and no added flag repairs a failure', () => {
+    const holds = (sig: number[], pub: Uint8Array, items: Uint8Array[], bits: number, more: number): boolean => {
+      const [tx, output] = spend(Uint8Array.from(sig), pub, items, 1n)
+      const verify = (flags: number) => verifyInput({ tx, inputIndex: 0, prevouts: [output], flags })
+      const flags = fill(bits & ALL_FLAGS)
+      const result = verify(flags)
+      if (verify(flags) !== result) return false
+      return result === undefined || verify(fill(flags | (more & ALL_FLAGS))) !== undefined
+    }
+    const property = fc.property(script, programs, witness, fc.nat(), fc.nat(), holds)
+    expect(() => fc.assert(property, { numRuns: 2000 })).not.toThrow()
+  })
+  it('property: P2WSH runs any script as any other', () => {
+    const holds = (bytes: number[], items: Uint8Array[]): boolean => {
+      const inner = Uint8Array.from(bytes)
+      const [tx, output] = spend(new Uint8Array(0), p2wshOf(inner), [...items, inner], 1n)
+      const result = verifyInput({ tx, inputIndex: 0, prevouts: [output], flags: MANDATORY_SCRIPT_FLAGS })
+      return result === undefined || /^[A-Z_0-9]+$/.test(result)
+    }
+    expect(() => fc.assert(fc.property(script, witness, holds), { numRuns: 500 })).not.toThrow()
   })
 })
 

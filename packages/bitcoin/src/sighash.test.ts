@@ -127,6 +127,13 @@ describe('BIP 143', () => {
       for (const i of [0, 1])
         expect(sighashV0(unsigned, i, P2A, Sat(5n), type, cache)).toEqual(sighashV0(unsigned, i, P2A, Sat(5n), type))
   })
+  it('makes each hash over all inputs once, whatever the number of inputs', () => {
+    const cache = sighashCache(unsigned)
+    expect(cache.doublePrevouts()).toBe(cache.doublePrevouts())
+    expect(cache.outputs()).toBe(cache.outputs())
+    expect(cache.amounts(prevouts)).toBe(cache.amounts(prevouts))
+    expect(cache.amounts([...prevouts].reverse())).not.toEqual(cache.amounts(prevouts))
+  })
   it('refuses a cache of another transaction', () => {
     expect(() => sighashV0(unsigned, 0, P2A, Sat(5n), 1, sighashCache(signed))).toThrow(RangeError)
   })
