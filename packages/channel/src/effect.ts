@@ -103,7 +103,17 @@ export type Publication = {
   readonly budgetSat: Sat
 } & (
   | { readonly kind: 'whole' }
-  | { readonly kind: 'htlc' }
+  | {
+      readonly kind: 'htlc'
+      /** What onchain/anchor-spend.ts needs to sign the HTLC's input once the wallet's inputs and change are in. */
+      readonly keyIndex: number
+      readonly perCommitmentPoint: Uint8Array
+      readonly witnessScript: Uint8Array
+      readonly remoteSignature: Uint8Array
+      readonly preimage?: Uint8Array
+      /** Of `tx` with its witness, before the wallet adds anything. It pays no fee itself. */
+      readonly weight: number
+    }
   | {
       readonly kind: 'anchor'
       readonly anchorIndex: number

@@ -34,7 +34,7 @@ export const otherHtlcSighash = (commitment: BuiltCommitment, built: BuiltHtlc, 
   sighashV0(tx, 0, built.witnessScript, built.valueSat, otherSighashType(commitment.terms.format))
 
 /** What the holder signs: everything. With anchors call it when the wallet's inputs are in. `inputIndex` is where the HTLC is spent. */
-export const holderHtlcSighash = (built: BuiltHtlc, tx: Tx, inputIndex = 0): Uint8Array =>
+export const holderHtlcSighash = (built: Pick<BuiltHtlc, 'witnessScript' | 'valueSat'>, tx: Tx, inputIndex = 0): Uint8Array =>
   sighashV0(tx, inputIndex, built.witnessScript, built.valueSat, SIGHASH.all)
 
 /** Witness of an HTLC transaction; `preimage` makes it a success. */
