@@ -76,6 +76,33 @@ export const u64le: Codec<bigint> = fixed(
   (r) => r.u64le(),
 )
 
+/** BOLT 1 `s8`, `s16`, `s32`, `s64`: two's complement, most significant byte first. */
+const signed = (bytes: 1 | 2 | 4): Codec<number> => {
+  const unsigned = bytes === 1 ? u8 : bytes === 2 ? u16 : u32
+  const half = 2 ** (8 * bytes - 1)
+  return {
+    encode(writer, value) {
+      if (!Number.isInteger(value) || value < -half || value >= half)
+        throw new RangeError(`${value} does not fit ${bytes} signed bytes`)
+      unsigned.encode(writer, value < 0 ? value + 2 * half : value)
+    },
+    decode(reader) {
+      const value = unsigned.decode(reader)
+      return value < half ? value : value - 2 * half
+    },
+  }
+}
+export const s8: Codec<number> = signed(1)
+export const s16: Codec<number> = signed(2)
+export const s32: Codec<number> = signed(4)
+export const s64: Codec<bigint> = {
+  encode(writer, value) {
+    if (BigInt.asIntN(64, value) !== value) throw new RangeError(`${value} does not fit 8 signed bytes`)
+    writer.u64(BigInt.asUintN(64, value))
+  },
+  decode: (reader) => BigInt.asIntN(64, reader.u64()),
+}
+
 /** BOLT 1 truncated integer: fills the rest of its field, without leading zero bytes. */
 const truncated = (width: number): Codec<bigint> => ({
   encode(writer, value) {

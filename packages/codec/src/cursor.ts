@@ -113,6 +113,7 @@ export class Reader {
   }
 
   #take(count: number): number {
+    if (!Number.isInteger(count) || count < 0) throw new RangeError(`${count} is no number of bytes`)
     if (count > this.remaining) throw new DecodeError('truncated', `${count} bytes wanted, ${this.remaining} left`)
     const at = this.#at
     this.#at = at + count
