@@ -7,7 +7,7 @@ import { blockHash, type BlockHash, type BlockHeight } from '@leyden/bitcoin'
 import { DecodeError, unreachable } from '@leyden/codec'
 import { type ChainCursor, type ChainEvent, type ChainSource, LinkAway, type OnChainEvent, RECENT_BLOCKS } from './contract.ts'
 import { knownBlocks } from './follow.ts'
-import { type ClientFrame, decodeServerFrame, encodeClientFrame, LINK_VERSION, type ServerFrame } from './frames.ts'
+import { type ClientFrame, decodeServerFrame, encodeClientFrame, LINK_VERSION, MAX_RECENT, type ServerFrame } from './frames.ts'
 import { type Line, type LineEnd, type LinkClock, startHeartbeat } from './line.ts'
 
 /** Events received and not yet taken; a server that sends more ignores the window. */
@@ -149,7 +149,7 @@ export const linkClient = (options: { readonly genesis: BlockHash; readonly cloc
     if (session === undefined || session.saidHello || onEvent === undefined || pumping !== undefined || stopped) return
     session.saidHello = true
     const [cursor, ...recent] = known.toReversed()
-    send(session, { type: 'hello', version: LINK_VERSION, genesis: options.genesis, cursor, recent })
+    send(session, { type: 'hello', version: LINK_VERSION, genesis: options.genesis, cursor, recent: recent.slice(0, MAX_RECENT) })
   }
 
   const answered = (to: Session, frame: AnswerFrame): void => {

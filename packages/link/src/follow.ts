@@ -3,7 +3,7 @@
  * One loop asks what the next event is, gives it, and asks again: the chain may change at every await, nothing is remembered of it
  * but the blocks that the consumer has.
  */
-import { type BlockHeight, txid } from '@leyden/bitcoin'
+import { type Block, type BlockHeight, txid } from '@leyden/bitcoin'
 import {
   type ChainCursor,
   type ChainEvent,
@@ -110,7 +110,12 @@ export const follow = (
     const height = (top.height + 1) as BlockHeight
     const hash = source.hashAtHeight(height)
     if (hash === undefined) return goAway('behind')
-    const block = await source.blockByHash(hash)
+    let block: Block | undefined
+    try {
+      block = await source.blockByHash(hash)
+    } catch {
+      return goAway('unreadable_block') // the ledger's disk, not ours; it is asked again when something changes there
+    }
     if (source.hashAtHeight(height) !== hash || !isActive(top)) return // changed meanwhile
     if (block === undefined) return goAway('missing_block')
     await comeBack()

@@ -34,7 +34,8 @@ export const LINK_VERSION = 1
 export const MAX_FRAME_BYTES = 4_500_000
 /** Bitcoin Core's MAX_PACKAGE_COUNT: the most transactions in one broadcast. */
 export const MAX_PACKAGE = 25
-const MAX_RECENT = 2 * RECENT_BLOCKS
+/** Blocks below the cursor in one hello. */
+export const MAX_RECENT = 2 * RECENT_BLOCKS
 const MAX_TEXT = 1000
 
 /** From the client. `cursor` undefined: begin at the present tip. `seq` counts the events of one session from 1. */

@@ -412,6 +412,26 @@ describe.each(forms)('the chain %s', (name, open) => {
     await source.stop()
   })
 
+  it('a block that cannot be read holds the chain, and a long memory is cut to what a hello may carry', async () => {
+    const chain = makeChain()
+    chain.mine(400)
+    let broken = true
+    const source: LedgerSource = {
+      ...chain.source,
+      blockByHash: (hash) => (broken ? Promise.reject(new Error('bad sector')) : chain.source.blockByHash(hash)),
+    }
+    const form = open({ ...chain, source })
+    const consumer = makeConsumer(chain.at(399))
+    form.source.start(chain.at(399), consumer.take, chain.recent(399, 399))
+    await settle()
+    expect(consumer.events).toEqual(['away unreadable_block'])
+    broken = false
+    chain.mine(1)
+    await settle()
+    expect(consumer.events.slice(1)).toEqual(['back', '+400', '+401', '=401'])
+    await form.source.stop()
+  })
+
   it('shows the mempool once caught up, then what enters it', async () => {
     const chain = makeChain()
     chain.see(makeTx(1001))

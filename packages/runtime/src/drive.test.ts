@@ -406,6 +406,7 @@ const transfers = async (write: number, when: 'before' | 'after', seed: number) 
     from: drive.states(account).get('from'),
     to: drive.states(account).get('to'),
     left: drive.outbox('to').length,
+    hash: simulation.traceHash(),
   }
 }
 
@@ -416,9 +417,15 @@ describe('crashes', () => {
       for (const when of ['before', 'after'] as const) {
         const end = await transfers(write, when, write)
         crashes += end.crashes
-        expect({ ...end, crashes: 0 }, `crash ${when} write ${write}`).toEqual({ crashes: 0, from: 900n, to: 100n, left: 0 })
+        expect([when, write, end.from, end.to, end.left]).toEqual([when, write, 900n, 100n, 0])
       }
     expect(crashes).toBeGreaterThan(20)
+  })
+
+  it('the same seed crashes and recovers in the same way', async () => {
+    const runs = [await transfers(7, 'after', 5), await transfers(7, 'after', 5), await transfers(7, 'after', 6)]
+    expect(runs[1]).toEqual(runs[0])
+    expect(runs[2]?.hash).not.toBe(runs[0]?.hash)
   })
 
   it('no effect leaves before its state is durable', async () => {
