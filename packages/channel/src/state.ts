@@ -154,6 +154,8 @@ export interface Closing {
   /** Legacy negotiation: our last offer, and theirs, of this connection. */
   readonly lastOfferSat?: Sat
   readonly remoteOfferSat?: Sat
+  /** A closing_complete of ours is due: at the start, and when the owner wants another feerate or script. */
+  readonly wantsOffer: boolean
   /** Our closing_complete of this connection that waits for its closing_sig. */
   readonly offer?: ClosingOffer
   /** Fully signed candidates, the latest last: with option_simple_close there can be several (at most MAX_CLOSING_TRANSACTIONS). */
@@ -193,6 +195,8 @@ export interface Channel {
   readonly pushMsat: Msat
   /** The confirmations that we, and they, wait for. */
   readonly minimumDepthBlocks: number
+  /** What the owner wanted to pay for the funding transaction, where we open. */
+  readonly fundingFeeratePerKw?: FeeratePerKw
   /** The opener's funding transaction, until it is buried (rebroadcast). */
   readonly fundingTx?: Tx
   readonly active: readonly Active[]

@@ -2,8 +2,6 @@
  * What a peer can do wrong and what our own caller can ask in vain; and how each wrong is answered.
  * BOLT 1 § The error and warning Messages; BOLT 2 says at each rule whether to warn, to fail the channel or to disconnect.
  */
-import { unreachable } from '@leyden/codec'
-
 /** A rule that the peer broke, with what we saw. The sentence is made where it is shown. */
 export interface Violation {
   readonly kind: 'violation'
@@ -36,17 +34,3 @@ export const isViolation = (value: unknown): value is Violation =>
 
 export const isRefusal = (value: unknown): value is Refusal =>
   typeof value === 'object' && value !== null && 'kind' in value && value.kind === 'refusal'
-
-/** Whether the answer ends the connection. */
-export const endsConnection = (answer: Answer): boolean => {
-  switch (answer) {
-    case 'ignore':
-    case 'warn':
-      return false
-    case 'disconnect':
-    case 'fail':
-      return true
-    default:
-      return unreachable(answer)
-  }
-}
