@@ -7,9 +7,7 @@ import { ANYONE, pay, outputOf, virtualClock } from './testing.ts'
 describe('generate', () => {
   it('mines 150 blocks', async () => {
     const engine = await createLedgerEngine({ store: memoryStore(), network: networks.regtest, clock: virtualClock() })
-    const t = performance.now()
     const hashes = await engine.generateToAddress(150, ANYONE)
-    console.log(performance.now() - t)
     expect(hashes).toHaveLength(150)
     expect(engine.tip()).toEqual({ height: 150, hash: hashes.at(-1) })
     const block = await engine.blockByHash(hashes[0]!)

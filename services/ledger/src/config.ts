@@ -1,0 +1,124 @@
+/**
+ * Configuration of the ledger: flags over environment (LEYDEN_LEDGER_*) over DATADIR/ledger.json over defaults. Checked once, at start.
+ */
+import { existsSync, readFileSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { decodeAddress, findNetwork, isAddressProblem, networks } from '@leyden/bitcoin'
+import { z } from 'zod'
+
+const port = z.coerce.number().int().min(0).max(65_535)
+const list = z.preprocess(
+  (value) => (typeof value === 'string' ? value.split(',').filter((part) => part !== '') : value),
+  z.array(z.string().regex(/^(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}$/, 'host:port')).max(64),
+)
+
+export const configSchema = z
+  .strictObject({
+    network: z.enum(Object.keys(networks) as [keyof typeof networks]).default('regtest'),
+    /** Where RPC and link listen. Anything but loopback lets others try passwords. */
+    rpcBind: z.string().default('127.0.0.1'),
+    /** Defaults are bitcoind's of the network; 0 takes a free port. */
+    rpcPort: port.optional(),
+    p2pBind: z.string().default('127.0.0.1'),
+    p2pPort: port.optional(),
+    /** Default: the RPC port and 2. */
+    linkPort: port.optional(),
+    rpcUser: z
+      .string()
+      .min(1)
+      .max(100)
+      .regex(/^[^:]*$/, 'without a colon')
+      .optional(),
+    rpcPassword: z.string().min(1).max(200).optional(),
+    /** Peers to stay connected to. */
+    connect: list.default([]),
+    /** With blockEvery: mines a block every so many seconds to this address. */
+    minerAddress: z.string().optional(),
+    blockEvery: z.coerce.number().min(0.05).max(86_400).optional(),
+    logLevel: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
+  })
+  .check((context) => {
+    const { network, rpcUser, rpcPassword, minerAddress, blockEvery } = context.value
+    const complain = (path: string, message: string): void =>
+      void context.issues.push({ code: 'custom', path: [path], message, input: context.value })
+    if ((rpcUser === undefined) !== (rpcPassword === undefined)) complain('rpcUser', 'rpcUser and rpcPassword belong together')
+    if ((minerAddress === undefined) !== (blockEvery === undefined))
+      complain('minerAddress', 'minerAddress and blockEvery belong together')
+    const parameters = findNetwork(network)
+    if (minerAddress === undefined || parameters === undefined) return
+    const script = decodeAddress(minerAddress, parameters)
+    if (isAddressProblem(script)) complain('minerAddress', script.detail)
+  })
+
+export type LedgerConfig = z.output<typeof configSchema> & { readonly datadir: string }
+/** What startLedger takes: everything has a default but the directory. */
+export type LedgerConfigInput = z.input<typeof configSchema> & { readonly datadir: string }
+
+/** A mistake in the configuration, in words for its author. */
+export class ConfigError extends Error {
+  constructor(message: string) {
+    super(message)
+    this.name = 'ConfigError'
+  }
+}
+
+const KEYS = Object.keys(configSchema.shape) as (keyof typeof configSchema.shape)[]
+const envName = (key: string): string => `LEYDEN_LEDGER_${key.replaceAll(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`
+
+export const defaultDatadir = (): string => join(homedir(), '.leyden', 'ledger')
+
+type Sources = Readonly<Record<string, string>>
+
+const check = (settings: Readonly<Record<string, unknown>>, sources: Sources, datadir: string): LedgerConfig => {
+  const result = configSchema.safeParse(settings)
+  if (result.success) return { ...result.data, datadir }
+  const lines = result.error.issues.map(({ path, message }) => {
+    const name = String(path[0] ?? '')
+    return `${name} (from ${sources[name] ?? 'defaults'}): ${message}`
+  })
+  throw new ConfigError(lines.join('\n'))
+}
+
+/** Fills in the defaults. Throws {@link ConfigError}. */
+export const completeConfig = ({ datadir, ...settings }: LedgerConfigInput): LedgerConfig => check(settings, {}, resolve(datadir))
+
+const readFile = (path: string): Readonly<Record<string, unknown>> => {
+  if (!existsSync(path)) return {}
+  let file: unknown
+  try {
+    file = JSON.parse(readFileSync(path, 'utf8'))
+  } catch (error) {
+    throw new ConfigError(`${path} is not JSON: ${(error as Error).message}`)
+  }
+  if (typeof file !== 'object' || file === null || Array.isArray(file)) throw new ConfigError(`${path} is not a JSON object`)
+  for (const name of Object.keys(file))
+    if (!(KEYS as string[]).includes(name))
+      throw new ConfigError(`${path}: unknown setting "${name}"; known are ${KEYS.join(', ')}`)
+  return file as Record<string, unknown>
+}
+
+/** The configuration in force. Throws {@link ConfigError} naming the setting, where it came from, and what is wrong. */
+export const loadConfig = (
+  flags: Readonly<Record<string, unknown>>,
+  env: Readonly<Record<string, string | undefined>>,
+): LedgerConfig => {
+  const given = flags['datadir']
+  const datadir = resolve(typeof given === 'string' ? given : (env['LEYDEN_LEDGER_DATADIR'] ?? defaultDatadir()))
+  const path = join(datadir, 'ledger.json')
+  const file = readFile(path)
+  const settings: Record<string, unknown> = {}
+  const sources: Record<string, string> = {}
+  for (const key of KEYS) {
+    const candidates: readonly (readonly [unknown, string])[] = [
+      [flags[key], `--${key}`],
+      [env[envName(key)], envName(key)],
+      [file[key], path],
+    ]
+    const found = candidates.find(([value]) => value !== undefined)
+    if (found === undefined) continue
+    settings[key] = found[0]
+    sources[key] = found[1]
+  }
+  return check(settings, sources, datadir)
+}

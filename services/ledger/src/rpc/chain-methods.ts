@@ -1,0 +1,273 @@
+/** The chain: Bitcoin Core rpc/blockchain.cpp, and what of rpc/rawtransaction.cpp reads it. */
+import { bytesToHex } from '@leyden/codec'
+import {
+  encodeBlock,
+  encodeHeader,
+  encodeTx,
+  outpointKey,
+  txid,
+  type Block,
+  type BlockHash,
+  type Coin,
+  type Network,
+  type Tx,
+} from '@leyden/bitcoin'
+import { leaves, medianTimePast, type HeaderEntry } from '@leyden/ledger'
+import type { LedgerEngine } from '../engine.ts'
+import { btc, parseTx, RPC, RpcError } from './call.ts'
+import { blockJson, chainWorkHex, confirmations, difficulty, headerJson, scriptJson, txJson, type Json } from './json.ts'
+import type { Methods, RpcContext } from './method.ts'
+
+/** Bitcoin Core's names of the networks. */
+export const chainName = ({ name }: Network): string => (name === 'mainnet' ? 'main' : name)
+
+const entryOf = ({ tree }: LedgerEngine, hash: BlockHash): HeaderEntry => {
+  const entry = tree.entries.get(hash)
+  if (entry === undefined) throw new RpcError(RPC.invalidAddressOrKey, 'Block not found')
+  return entry
+}
+
+const bodyOf = async (engine: LedgerEngine, entry: HeaderEntry): Promise<Block> => {
+  const block = await engine.blockByHash(entry.hash)
+  if (block === undefined) throw new RpcError(RPC.misc, 'Block not available (not fully downloaded)')
+  return block
+}
+
+const txCount = async (engine: LedgerEngine, entry: HeaderEntry): Promise<number> =>
+  (await engine.blockByHash(entry.hash))?.transactions.length ?? 0
+
+const MAX_TIP_AGE_SECONDS = 24 * 3600
+const caughtUp = new WeakSet<LedgerEngine>()
+
+/** Once the tip was recent it stays caught up. Bitcoin Core validation.cpp, IsInitialBlockDownload. */
+const isInitialDownload = ({ engine, now }: RpcContext): boolean => {
+  if (engine.tipEntry().header.time >= now() / 1000 - MAX_TIP_AGE_SECONDS) caughtUp.add(engine)
+  return !caughtUp.has(engine)
+}
+
+/** Coins that each transaction of a block spends, coinbase left out. */
+const spentBy = async (engine: LedgerEngine, block: Block, hash: BlockHash): Promise<ReadonlyMap<Tx, readonly Coin[]>> => {
+  const undo = await engine.undo(hash)
+  const spent = new Map<Tx, readonly Coin[]>()
+  if (undo === undefined) return spent
+  let at = 0
+  for (const tx of block.transactions.slice(1)) {
+    spent.set(tx, undo.slice(at, at + tx.inputs.length))
+    at += tx.inputs.length
+  }
+  return spent
+}
+
+const blockAnswer = async (engine: LedgerEngine, entry: HeaderEntry, verbosity: number): Promise<Json> => {
+  const block = await bodyOf(engine, entry)
+  if (verbosity <= 0) return bytesToHex((await engine.blockBytes(entry.hash)) ?? encodeBlock(block))
+  if (verbosity === 1) return blockJson(engine, entry, block, block.transactions.map(txid))
+  const spent = await spentBy(engine, block, entry.hash)
+  const transactions = block.transactions.map((tx) => txJson(tx, engine.network, spent.get(tx), verbosity >= 3))
+  return blockJson(engine, entry, block, transactions)
+}
+
+type Located = { readonly tx: Tx; readonly entry?: HeaderEntry; readonly block?: Block }
+
+const locate = async (engine: LedgerEngine, id: ReturnType<typeof txid>, within: HeaderEntry | undefined): Promise<Located> => {
+  if (within !== undefined) {
+    const block = await bodyOf(engine, within)
+    const tx = block.transactions.find((one) => txid(one) === id)
+    if (tx !== undefined) return { tx, entry: within, block }
+    throw new RpcError(
+      RPC.invalidAddressOrKey,
+      'No such transaction found in the provided block. Use gettransaction for wallet transactions.',
+    )
+  }
+  const waiting = engine.pool.entries.get(id)
+  if (waiting !== undefined) return { tx: waiting.tx }
+  const position = await engine.position(id)
+  const entry = position === undefined ? undefined : engine.tree.entries.get(position.blockHash)
+  const block = entry === undefined ? undefined : await engine.blockByHash(entry.hash)
+  const tx = position === undefined ? undefined : block?.transactions[position.index]
+  if (tx !== undefined && entry !== undefined && block !== undefined) return { tx, entry, block }
+  throw new RpcError(
+    RPC.invalidAddressOrKey,
+    'No such mempool or blockchain transaction. Use gettransaction for wallet transactions.',
+  )
+}
+
+export const chainMethods: Methods = {
+  getblockchaininfo: {
+    params: [],
+    about: 'State of the chain.',
+    run(context) {
+      const { engine } = context
+      const tip = engine.tipEntry()
+      const best = engine.bestHeaderEntry()
+      return {
+        chain: chainName(engine.network),
+        blocks: tip.height,
+        headers: best.height,
+        bestblockhash: tip.hash,
+        difficulty: difficulty(tip.header.bits),
+        time: tip.header.time,
+        mediantime: medianTimePast(tip),
+        verificationprogress: best.height === 0 ? 1 : Math.min(1, tip.height / best.height),
+        initialblockdownload: isInitialDownload(context),
+        chainwork: chainWorkHex(tip.chainWork),
+        size_on_disk: 0,
+        pruned: false,
+        warnings: [],
+      }
+    },
+  },
+  getblockcount: { params: [], about: 'Height of the tip.', run: ({ engine }) => engine.tip().height },
+  getbestblockhash: { params: [], about: 'Hash of the tip.', run: ({ engine }) => engine.tip().hash },
+  getdifficulty: { params: [], about: 'Difficulty of the tip.', run: ({ engine }) => difficulty(engine.tipEntry().header.bits) },
+  getblockhash: {
+    params: ['height'],
+    about: 'Hash of the block at a height of the active chain.',
+    run({ engine }, args) {
+      const hash = engine.hashAtHeight(args.int(0) as ReturnType<LedgerEngine['tip']>['height'])
+      if (hash === undefined) throw new RpcError(RPC.invalidParameter, 'Block height out of range')
+      return hash
+    },
+  },
+  getblockheader: {
+    params: ['blockhash', 'verbose'],
+    about: 'A header: as JSON, or its 80 bytes in hex when verbose is false.',
+    async run({ engine }, args) {
+      const hash = args.blockHash(0)
+      const verbose = args.bool(1, true)
+      const entry = entryOf(engine, hash)
+      return verbose ? headerJson(engine, entry, await txCount(engine, entry)) : bytesToHex(encodeHeader(entry.header))
+    },
+  },
+  getblock: {
+    params: ['blockhash', 'verbosity'],
+    about: 'A block: 0 in hex, 1 with txids, 2 with transactions, 3 with what they spend.',
+    run({ engine }, args) {
+      const hash = args.blockHash(0)
+      const verbosity = args.verbosity(1, 1)
+      return blockAnswer(engine, entryOf(engine, hash), verbosity)
+    },
+  },
+  getchaintips: {
+    params: [],
+    about: 'The ends of all branches.',
+    run({ engine }) {
+      const { tree } = engine
+      return leaves(tree)
+        .sort((a, b) => b.height - a.height)
+        .map((entry) => {
+          let below = entry
+          while (!engine.isActive(below)) below = below.parent as HeaderEntry
+          const failed = entry.failed === 'none' ? (entry.stored ? 'valid-fork' : 'headers-only') : 'invalid'
+          return {
+            height: entry.height,
+            hash: entry.hash,
+            branchlen: entry.height - below.height,
+            status: entry === engine.tipEntry() ? 'active' : failed,
+          }
+        })
+    },
+  },
+  getrawtransaction: {
+    params: ['txid', 'verbosity', 'blockhash'],
+    about: 'A transaction of the mempool or of the active chain: 0 in hex, 1 as JSON, 2 with fee and what it spends.',
+    async run({ engine }, args) {
+      const id = args.txid(0)
+      const verbosity = args.verbosity(1, 0)
+      const within = args.has(2) ? entryOf(engine, args.blockHash(2)) : undefined
+      if (txid(engine.network.genesis.transactions[0] as Tx) === id)
+        throw new RpcError(
+          RPC.invalidAddressOrKey,
+          'The genesis block coinbase is not considered an ordinary transaction and cannot be retrieved',
+        )
+      const { tx, entry, block } = await locate(engine, id, within)
+      if (verbosity <= 0) return bytesToHex(encodeTx(tx))
+      const spent =
+        verbosity >= 2 && entry !== undefined && block !== undefined ? await spentBy(engine, block, entry.hash) : undefined
+      return {
+        ...(within === undefined ? {} : { in_active_chain: engine.isActive(within) }),
+        ...txJson(tx, engine.network, spent?.get(tx), true),
+        ...(entry === undefined
+          ? {}
+          : {
+              blockhash: entry.hash,
+              confirmations: Math.max(0, confirmations(engine, entry)),
+              time: entry.header.time,
+              blocktime: entry.header.time,
+            }),
+      }
+    },
+  },
+  decoderawtransaction: {
+    params: ['hexstring', 'iswitness'],
+    about: 'A transaction in hex as JSON.',
+    run({ engine }, args) {
+      const { hex: _hex, ...fields } = txJson(parseTx(args.string(0), 'TX decode failed'), engine.network)
+      return fields
+    },
+  },
+  gettxout: {
+    params: ['txid', 'n', 'include_mempool'],
+    about: 'An unspent output, null when there is none.',
+    async run({ engine }, args) {
+      const outpoint = { txid: args.txid(0), vout: args.int(1) }
+      const withMempool = args.bool(2, true)
+      if (outpoint.vout < 0) throw new RpcError(RPC.invalidParameter, 'Invalid parameter, vout cannot be negative')
+      const { pool } = engine
+      if (withMempool && pool.spenders.has(outpointKey(outpoint))) return null
+      const confirmed = await engine.coin(outpoint)
+      const waiting = withMempool ? pool.entries.get(outpoint.txid)?.tx.outputs[outpoint.vout] : undefined
+      const output = confirmed?.output ?? waiting
+      if (output === undefined) return null
+      const tip = engine.tip()
+      return {
+        bestblock: tip.hash,
+        confirmations: confirmed === undefined ? 0 : tip.height - confirmed.height + 1,
+        value: btc(output.value),
+        scriptPubKey: scriptJson(output.scriptPubKey, engine.network),
+        coinbase: confirmed?.coinbase ?? false,
+      }
+    },
+  },
+  invalidateblock: {
+    params: ['blockhash'],
+    about: 'Treats a block as if it broke a rule.',
+    async run({ engine }, args) {
+      const entry = entryOf(engine, args.blockHash(0))
+      if (entry === engine.tree.genesis) throw new RpcError(RPC.invalidParameter, 'The genesis block cannot be invalidated')
+      await engine.invalidateBlock(entry.hash)
+      return null
+    },
+  },
+  reconsiderblock: {
+    params: ['blockhash'],
+    about: 'Takes back what invalidateblock did.',
+    async run({ engine }, args) {
+      await engine.reconsiderBlock(entryOf(engine, args.blockHash(0)).hash)
+      return null
+    },
+  },
+  getdeploymentinfo: {
+    params: ['blockhash'],
+    about: 'Since which height rules hold.',
+    run({ engine }, args) {
+      const entry = args.has(0) ? entryOf(engine, args.blockHash(0)) : engine.tipEntry()
+      const { bip34Height, bip65Height, bip66Height, csvHeight, segwitHeight } = engine.network
+      const heights = {
+        bip34: bip34Height,
+        bip66: bip66Height,
+        bip65: bip65Height,
+        csv: csvHeight,
+        segwit: segwitHeight,
+        taproot: 0,
+      }
+      return {
+        hash: entry.hash,
+        height: entry.height,
+        deployments: Object.fromEntries(
+          Object.entries(heights).map(([name, height]) => [name, { type: 'buried', active: entry.height + 1 >= height, height }]),
+        ),
+      }
+    },
+  },
+}

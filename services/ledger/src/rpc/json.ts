@@ -1,0 +1,181 @@
+/** Headers, blocks and transactions as Bitcoin Core 28's JSON shows them (core_write.cpp, rpc/blockchain.cpp). */
+import { bytesToHex } from '@leyden/codec'
+import {
+  blockBaseSize,
+  blockTotalSize,
+  blockWeight,
+  classifyScript,
+  encodeAddress,
+  encodeTx,
+  isCoinbase,
+  scriptToText,
+  txid,
+  txTotalSize,
+  txVsize,
+  txWeight,
+  wtxid,
+  type Block,
+  type Coin,
+  type Network,
+  type Tx,
+} from '@leyden/bitcoin'
+import { medianTimePast, totalOf, withAncestors, withDescendants, type HeaderEntry, type MempoolEntry } from '@leyden/ledger'
+import type { LedgerEngine } from '../engine.ts'
+import { btc } from './call.ts'
+
+export type Json = null | boolean | number | string | readonly Json[] | { readonly [name: string]: Json }
+
+/** Drops what is undefined: JSON has no such value. */
+type Loose = { readonly [name: string]: Json | undefined }
+const object = (fields: Loose): { readonly [name: string]: Json } =>
+  Object.fromEntries(Object.entries(fields).filter((field): field is [string, Json] => field[1] !== undefined))
+
+const hex32 = (n: number): string => (n >>> 0).toString(16).padStart(8, '0')
+
+export const chainWorkHex = (work: bigint): string => work.toString(16).padStart(64, '0')
+
+/** How much harder than the easiest of Bitcoin's first blocks. */
+export const difficulty = (bits: number): number => {
+  let value = 0xffff / (bits & 0xff_ffff)
+  for (let shift = bits >>> 24; shift < 29; shift++) value *= 256
+  for (let shift = bits >>> 24; shift > 29; shift--) value /= 256
+  return value
+}
+
+/** Blocks on it, itself counted; -1 off the active chain. */
+export const confirmations = (engine: LedgerEngine, entry: HeaderEntry): number =>
+  engine.isActive(entry) ? engine.tip().height - entry.height + 1 : -1
+
+export const headerJson = (engine: LedgerEngine, entry: HeaderEntry, txCount: number): { readonly [name: string]: Json } => {
+  const { header, hash, height, chainWork, parent } = entry
+  const next = engine.isActive(entry) ? engine.hashAtHeight((height + 1) as typeof height) : undefined
+  return object({
+    hash,
+    confirmations: confirmations(engine, entry),
+    height,
+    version: header.version,
+    versionHex: hex32(header.version),
+    merkleroot: header.merkleRoot,
+    time: header.time,
+    mediantime: medianTimePast(entry),
+    nonce: header.nonce,
+    bits: hex32(header.bits),
+    difficulty: difficulty(header.bits),
+    chainwork: chainWorkHex(chainWork),
+    nTx: txCount,
+    previousblockhash: parent?.hash,
+    nextblockhash: next,
+  })
+}
+
+const SCRIPT_TYPES = {
+  p2pk: 'pubkey',
+  p2pkh: 'pubkeyhash',
+  p2sh: 'scripthash',
+  p2wpkh: 'witness_v0_keyhash',
+  p2wsh: 'witness_v0_scripthash',
+  p2tr: 'witness_v1_taproot',
+  p2a: 'anchor',
+  multisig: 'multisig',
+  op_return: 'nulldata',
+  witness_unknown: 'witness_unknown',
+  nonstandard: 'nonstandard',
+} as const
+
+export const scriptJson = (script: Uint8Array, network: Network): { readonly [name: string]: Json } =>
+  object({
+    asm: scriptToText(script),
+    hex: bytesToHex(script),
+    address: encodeAddress(script, network),
+    type: SCRIPT_TYPES[classifyScript(script).type],
+  })
+
+const coinJson = ({ output, height, coinbase }: Coin, network: Network): Json => ({
+  generated: coinbase,
+  height,
+  value: btc(output.value),
+  scriptPubKey: scriptJson(output.scriptPubKey, network),
+})
+
+/** `spent`: the coins of the inputs, for the fee; shown themselves when `withPrevouts`. */
+export const txJson = (
+  tx: Tx,
+  network: Network,
+  spent?: readonly Coin[],
+  withPrevouts = false,
+): { readonly [name: string]: Json } => {
+  const coinbase = isCoinbase(tx)
+  const paid = spent?.reduce((sum, { output }) => sum + output.value, 0n)
+  return object({
+    txid: txid(tx),
+    hash: wtxid(tx),
+    version: tx.version,
+    size: txTotalSize(tx),
+    vsize: txVsize(tx),
+    weight: txWeight(tx),
+    locktime: tx.lockTime,
+    vin: tx.inputs.map(({ outpoint, scriptSig, sequence, witness }, i) => {
+      const coin = spent?.[i]
+      return object({
+        ...(coinbase
+          ? { coinbase: bytesToHex(scriptSig) }
+          : {
+              txid: outpoint.txid,
+              vout: outpoint.vout,
+              scriptSig: { asm: scriptToText(scriptSig), hex: bytesToHex(scriptSig) },
+            }),
+        txinwitness: witness.length === 0 ? undefined : witness.map((item) => bytesToHex(item)),
+        prevout: withPrevouts && coin !== undefined ? coinJson(coin, network) : undefined,
+        sequence,
+      })
+    }),
+    vout: tx.outputs.map(({ value, scriptPubKey }, n) => ({
+      value: btc(value),
+      n,
+      scriptPubKey: scriptJson(scriptPubKey, network),
+    })),
+    fee: coinbase || paid === undefined ? undefined : btc(paid - tx.outputs.reduce((sum, { value }) => sum + value, 0n)),
+    hex: bytesToHex(encodeTx(tx)),
+  })
+}
+
+export const blockJson = (
+  engine: LedgerEngine,
+  entry: HeaderEntry,
+  block: Block,
+  transactions: readonly Json[],
+): { readonly [name: string]: Json } => ({
+  ...headerJson(engine, entry, block.transactions.length),
+  strippedsize: blockBaseSize(block),
+  size: blockTotalSize(block),
+  weight: blockWeight(block),
+  tx: transactions,
+})
+
+const OPT_IN_SEQUENCE = 0xffff_fffd
+
+/** BIP 125 signals it, or something that it stands on does. All of ours can be replaced; this only says what the transaction says. */
+const signalsReplacement = (entries: Iterable<MempoolEntry>): boolean =>
+  [...entries].some(({ tx }) => tx.version === 3 || tx.inputs.some(({ sequence }) => sequence <= OPT_IN_SEQUENCE))
+
+export const mempoolEntryJson = ({ pool }: LedgerEngine, entry: MempoolEntry): { readonly [name: string]: Json } => {
+  const ancestors = withAncestors(pool, [entry.txid])
+  const above = totalOf(ancestors.values())
+  const below = totalOf(withDescendants(pool, [entry.txid]).values())
+  return {
+    vsize: entry.vsize,
+    weight: entry.weight,
+    time: entry.time,
+    height: entry.height,
+    descendantcount: below.count,
+    descendantsize: below.vsize,
+    ancestorcount: above.count,
+    ancestorsize: above.vsize,
+    wtxid: entry.wtxid,
+    fees: { base: btc(entry.fee), modified: btc(entry.fee), ancestor: btc(above.fee), descendant: btc(below.fee) },
+    depends: [...entry.parents].sort(),
+    spentby: [...entry.children].sort(),
+    'bip125-replaceable': signalsReplacement(ancestors.values()),
+    unbroadcast: false,
+  }
+}
