@@ -150,9 +150,15 @@ export const disconnectBlock = (
   return { wallet: seal(draft), events: draft.events }
 }
 
-/** Whether a coin that `share` spends is gone: spent in the chain, or of a transaction that does not count. */
-const spendsWhatIsGone = (wallet: Wallet, tx: Tx, { debits }: Share): boolean =>
-  debits.some(({ input }) => !wallet.coins.has(outpointKey(tx.inputs[input]!.outpoint)))
+/** Whether it spends what is gone: a coin of ours that is spent in the chain or does not count, or what a mined one of ours spends. */
+const spendsWhatIsGone = (wallet: Wallet, tx: Tx, { debits }: Share): boolean => {
+  if (debits.some(({ input }) => !wallet.coins.has(outpointKey(tx.inputs[input]!.outpoint)))) return true
+  if (debits.length === tx.inputs.length) return false
+  const wanted = new Set(tx.inputs.map(({ outpoint }) => outpointKey(outpoint)))
+  for (const { block, tx: mined } of wallet.transactions.values())
+    if (block !== undefined && mined.inputs.some(({ outpoint }) => wanted.has(outpointKey(outpoint)))) return true
+  return false
+}
 
 /**
  * A transaction in the mempool. Seeing one again changes nothing, but a held one is held no more, and one that lacked a witness
@@ -167,8 +173,7 @@ export const seeTransaction = (wallet: Wallet, keys: WalletKeys, tx: Tx, nowMs: 
   const conflicts = conflictsOf(pendingSpenders(wallet), tx)
   if (known !== undefined && known.dropped === undefined) {
     if (known.held === undefined && isSigned(known.tx)) return same
-  } else if (spendsWhatIsGone(wallet, tx, share)) return same
-  else if (known !== undefined && conflicts.length > 0) return same
+  } else if ((known !== undefined && conflicts.length > 0) || (isOurs(share) && spendsWhatIsGone(wallet, tx, share))) return same
 
   if (known === undefined && !isOurs(share)) {
     // Not ours: it can only have replaced what somebody was going to pay us. Our own attempts wait for the chain's word
