@@ -3,7 +3,7 @@
  */
 import { hc } from 'hono/client'
 import type { Api } from './app.ts'
-import { Problem, type ProblemBody } from './problem.ts'
+import { Problem, PROBLEM_CODES, type ProblemBody } from './problem.ts'
 
 export interface ClientOptions {
   /** `http://127.0.0.1:9740` */
@@ -16,12 +16,21 @@ export interface ClientOptions {
 export const createClient = ({ baseUrl, token, fetch: fetcher }: ClientOptions) =>
   hc<Api>(baseUrl, { headers: { authorization: `Bearer ${token}` }, ...(fetcher === undefined ? {} : { fetch: fetcher }) })
 
-/** The body of a good answer; throws {@link Problem} for a refusal. */
+const isProblem = (body: unknown): body is ProblemBody =>
+  typeof body === 'object' &&
+  body !== null &&
+  'code' in body &&
+  'detail' in body &&
+  (PROBLEM_CODES as readonly unknown[]).includes(body.code) &&
+  typeof body.detail === 'string'
+
+/** The body of a good answer; throws {@link Problem} for a refusal, `internal` where something else than the node answered. */
 export const unwrap = async <T>(response: Promise<{ ok: boolean; status: number; json(): Promise<T> }>): Promise<T> => {
   const answer = await response
   if (answer.ok) return await answer.json()
-  const body = (await answer.json()) as ProblemBody
-  throw new Problem(body.code, body.detail, body.errors)
+  const body: unknown = await answer.json().catch(() => undefined)
+  if (isProblem(body)) throw new Problem(body.code, body.detail, body.errors)
+  throw new Problem('internal', `HTTP ${answer.status}, without an answer of the wallet API`)
 }
 
 export { Problem, PROBLEM_CODES, type ProblemBody, type ProblemCode } from './problem.ts'

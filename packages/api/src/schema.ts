@@ -2,6 +2,8 @@
  * Resources and requests of the wallet API, declared once: validator, OpenAPI and client types come from here.
  * Amounts are JSON integers with the unit in the name, up to 2^53-1; bytes lower-case hex; times RFC 3339. Unknown fields are refused.
  */
+import { hexToBytes, utf8Encode } from '@leyden/codec'
+import { isValidPoint } from '@leyden/crypto'
 import { z } from 'zod'
 import { PROBLEM_CODES } from './problem.ts'
 
@@ -10,12 +12,22 @@ const hexOf = (bytes: number, what: string) =>
 
 const amount = z.int().min(0)
 const positive = z.int().min(1)
+/** Satoshi that a request names: no more than there will ever be. */
+const satoshi = positive.max(2_100_000_000_000_000)
 export const hash32 = hexOf(32, 'a hash or id')
-export const nodeId = z.string().regex(/^0[23][0-9a-f]{64}$/, 'a node id: 66 lower-case hex digits that begin with 02 or 03')
+const NODE_ID = /^0[23][0-9a-f]{64}$/
+export const nodeId = z.string().regex(NODE_ID, 'a node id: 66 lower-case hex digits that begin with 02 or 03')
+const onCurve = (id: string): boolean => !NODE_ID.test(id) || isValidPoint(hexToBytes(id))
+const NOT_ON_CURVE = { message: 'no node has this id: it is not a point on the curve' }
+const inRange = (port: number): boolean => port >= 1 && port <= 65_535
+/** The node id of a request. */
+const realNodeId = nodeId.refine(onCurve, NOT_ON_CURVE)
 export const peerUri = z
   .string()
   .max(400)
-  .regex(/^0[23][0-9a-f]{64}@(\[[0-9a-fA-F:]+\]|[^@:[\]\s]+):\d{1,5}$/, 'nodeid@host:port')
+  .regex(/^0[23][0-9a-f]{64}@(\[[0-9a-fA-F:]+\]|(ws:)?[^@:[\]\s]+):\d{1,5}$/, 'nodeid@host:port')
+  .refine((uri) => onCurve(uri.slice(0, 66)), NOT_ON_CURVE)
+  .refine((uri) => inRange(Number(uri.slice(uri.lastIndexOf(':') + 1))), { message: 'a port is 1 to 65535' })
 const time = z.iso.datetime()
 const feeratePerVbyte = z.number().min(1).max(10_000)
 
@@ -36,6 +48,13 @@ export const pageQuery = z.strictObject({
   cursor: z.string().max(200).optional(),
 })
 export type PageQuery = z.output<typeof pageQuery>
+
+// path parameters
+export const txidParam = z.strictObject({ txid: hexOf(32, 'a transaction id') })
+export const nodeIdParam = z.strictObject({ nodeId })
+export const channelIdParam = z.strictObject({ channelId: hexOf(32, 'a channel id') })
+export const paymentHashParam = z.strictObject({ paymentHash: hexOf(32, 'a payment hash') })
+export const paymentIdParam = z.strictObject({ id: z.string().regex(/^[\w-]{1,128}$/, 'the id of a payment') })
 
 // system
 export const health = z.object({ status: z.literal('ok'), uptimeSeconds: amount })
@@ -81,7 +100,7 @@ export type Utxo = z.infer<typeof utxo>
 export const sendTransaction = z
   .strictObject({
     address: z.string().min(1).max(200),
-    amountSat: positive.optional(),
+    amountSat: satoshi.optional(),
     all: z.literal(true).optional(),
     feeratePerVbyte: feeratePerVbyte.optional(),
   })
@@ -128,8 +147,8 @@ export type Peer = z.infer<typeof peer>
 export const openChannel = z
   .strictObject({
     uri: peerUri.optional(),
-    nodeId: nodeId.optional(),
-    capacitySat: positive,
+    nodeId: realNodeId.optional(),
+    capacitySat: satoshi,
     pushMsat: amount.optional(),
     announce: z.boolean().default(true),
     feeratePerVbyte: feeratePerVbyte.optional(),
@@ -185,7 +204,11 @@ export type Channel = z.infer<typeof channel>
 // receive
 export const createInvoice = z.strictObject({
   amountMsat: positive.optional(),
-  description: z.string().max(639).default(''),
+  description: z
+    .string()
+    .max(639)
+    .refine((text) => utf8Encode(text).length <= 639, { message: 'at most 639 bytes of UTF-8' })
+    .default(''),
   expirySeconds: z.int().min(1).max(31_536_000).optional(),
   hold: z.strictObject({ paymentHash: hash32 }).optional(),
   metadata: z.record(z.string().max(64), z.string().max(1000)).optional(),
@@ -295,4 +318,7 @@ export const event = z.object({
   createdAt: time,
   data: z.record(z.string(), z.unknown()),
 })
+/** Ids of events are decimal and grow. */
+export const eventId = z.string().regex(/^\d{1,15}$/, 'the id of an event')
+export const eventsQuery = z.strictObject({ after: eventId.optional() })
 export type ApiEvent = z.infer<typeof event>

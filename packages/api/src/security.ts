@@ -2,10 +2,12 @@
  * Who may call: a bearer token, and a Host and Origin that are ours (DNS rebinding). No CORS.
  */
 import type { MiddlewareHandler } from 'hono'
-import { Problem } from './problem.ts'
+import { badField, Problem } from './problem.ts'
 import type { WalletService } from './service.ts'
 
+/** The lower-case hostname of `host[:port]`, IPv6 in brackets; '' for anything else. */
 const hostname = (host: string): string => {
+  if (!/^(\[[0-9a-f:.]+\]|[^\s/?#@\\:[\]]+)(:\d{1,5})?$/i.test(host)) return ''
   try {
     return new URL(`http://${host}`).hostname
   } catch {
@@ -13,20 +15,17 @@ const hostname = (host: string): string => {
   }
 }
 
-/** Refuses a Host or Origin outside `allowed` hostnames (loopback is always in). */
+/** Refuses a Host or Origin outside `allowed` hostnames (loopback is always in). An opaque origin (`null`) is refused too. */
 export const sameHost = (allowed: readonly string[]): MiddlewareHandler => {
-  const names = new Set(['127.0.0.1', 'localhost', '[::1]', ...allowed])
+  const bracketed = allowed.map((name) => (name.includes(':') && !name.startsWith('[') ? `[${name}]` : name))
+  const names = new Set(['127.0.0.1', 'localhost', '[::1]', ...bracketed.map(hostname).filter((name) => name !== '')])
   return async (c, next) => {
     const host = c.req.header('host')
     if (host !== undefined && !names.has(hostname(host)))
-      throw new Problem('invalid_request', 'unknown Host header: call the address that the node listens on', [
-        { pointer: 'header/host', message: 'not an allowed host' },
-      ])
+      throw badField('header/host', 'unknown: call the address that the node listens on, or allow the name in its configuration')
     const origin = c.req.header('origin')
-    if (origin !== undefined && origin !== 'null' && !names.has(hostname(origin.replace(/^\w+:\/\//, ''))))
-      throw new Problem('invalid_request', 'requests from another origin are refused', [
-        { pointer: 'header/origin', message: 'not an allowed origin' },
-      ])
+    if (origin !== undefined && !names.has(hostname(/^https?:\/\/(.*)$/i.exec(origin)?.[1] ?? '')))
+      throw badField('header/origin', 'requests of pages from elsewhere are refused')
     await next()
   }
 }
@@ -35,15 +34,13 @@ export const sameHost = (allowed: readonly string[]): MiddlewareHandler => {
 export const bearer =
   (service: Pick<WalletService, 'authenticate'>): MiddlewareHandler =>
   async (c, next) => {
-    const given = /^Bearer ([!-~]{1,200})$/.exec(c.req.header('authorization') ?? '')?.[1]
-    if (given === undefined || !service.authenticate(given)) {
-      c.header('www-authenticate', 'Bearer')
+    const given = /^Bearer +([!-~]{1,200})$/i.exec(c.req.header('authorization') ?? '')?.[1]
+    if (given === undefined)
       throw new Problem(
         'unauthenticated',
-        given === undefined
-          ? 'send the header "Authorization: Bearer TOKEN"; the local admin token is in api.cookie in the data directory'
-          : 'the token is not valid; api.cookie in the data directory is new at each start',
+        'send the header "Authorization: Bearer TOKEN"; the local admin token is in api.cookie in the data directory',
       )
-    }
+    if (!service.authenticate(given))
+      throw new Problem('unauthenticated', 'the token is not valid; api.cookie in the data directory is new at each start')
     await next()
   }
