@@ -5,7 +5,7 @@
  */
 import { FeeratePerKw, type Sat } from '@leyden/bitcoin'
 
-/** A bid reaches its budget in the last of so many blocks. BOLT 5 recommends 18 for security_delay. */
+/** A bid rises over the last so many blocks, or over all of them if there are fewer. BOLT 5 recommends 18 for security_delay. */
 export const RAMP_BLOCKS = 18
 
 /** Nodes replace a transaction only for one satoshi per virtual byte more. BIP 125 rule 4, Bitcoin Core's incremental relay fee. */
@@ -20,6 +20,8 @@ export interface BidTerms {
   readonly weight: number
   /** Until the deadline, if there is one; may be negative. */
   readonly blocksLeft: number | undefined
+  /** How many blocks there were for it in all. */
+  readonly blocksGiven?: number
 }
 
 /** The rate at which the whole budget is spent. */
@@ -31,7 +33,8 @@ export const nextBid = (terms: BidTerms): FeeratePerKw | undefined => {
   const most = mostOf(terms.budgetSat, terms.weight)
   if (most < minimum) return previous
   const base = Math.max(market, minimum)
-  const share = blocksLeft === undefined ? 0 : Math.min(1, Math.max(0, (RAMP_BLOCKS - blocksLeft) / RAMP_BLOCKS))
+  const ramp = Math.max(1, Math.min(RAMP_BLOCKS, terms.blocksGiven ?? RAMP_BLOCKS))
+  const share = blocksLeft === undefined ? 0 : Math.min(1, Math.max(0, (ramp - blocksLeft) / ramp))
   const target = Math.min(most, Math.floor(base + Math.max(0, most - base) * share * share))
   if (previous === undefined) return FeeratePerKw(target)
   return target >= previous + REPLACEMENT_STEP ? FeeratePerKw(target) : previous

@@ -49,7 +49,9 @@ const bidFor = (channel: Channel, claim: Claim, previous: FeeratePerKw | undefin
     minimum: env.feerates.minimum,
     budgetSat: claim.budgetSat,
     weight: claim.weight,
-    blocksLeft: claim.deadline === undefined ? undefined : claim.deadline - channel.height,
+    ...(claim.deadline === undefined
+      ? { blocksLeft: undefined }
+      : { blocksLeft: claim.deadline - channel.height, blocksGiven: claim.deadline - claim.from }),
   })
 
 /** Whether fees leave something of a claim. */
