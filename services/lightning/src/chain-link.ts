@@ -1,0 +1,100 @@
+/**
+ * The ledger far away: link's client session over WebSocket, dialled again and again until it is stopped.
+ * The token is the ledger's cookie file, read at each attempt since a restarted ledger writes a new one.
+ */
+import { readFileSync } from 'node:fs'
+import { blockHash, type Network } from '@leyden/bitcoin'
+import { type ChainSource, linkClient } from '@leyden/link'
+import { WebSocket } from 'ws'
+import type { Log } from './log.ts'
+import { systemClock } from './system.ts'
+
+const FIRST_PAUSE_MS = 200
+const LONGEST_PAUSE_MS = 10_000
+const HANDSHAKE_TIMEOUT_MS = 10_000
+const MAX_FRAME_BYTES = 8 * 1024 * 1024
+
+export interface ChainLinkOptions {
+  /** `ws://host:port` */
+  readonly url: string
+  readonly cookieFile: string | undefined
+  readonly network: Network
+  readonly log: Log
+}
+
+/** Begins to dial at once; `start` of the ChainSource may come later. */
+export const chainLink = ({ url, cookieFile, network, log }: ChainLinkOptions): ChainSource => {
+  const client = linkClient({ genesis: blockHash(network.genesis.header), clock: systemClock })
+  let stopped = false
+  let attempts = 0
+  let timer: NodeJS.Timeout | undefined
+  let socket: WebSocket | undefined
+
+  const authorization = (): Record<string, string> => {
+    if (cookieFile === undefined) return {}
+    try {
+      return { authorization: `Basic ${Buffer.from(readFileSync(cookieFile, 'utf8').trim()).toString('base64')}` }
+    } catch {
+      return {}
+    }
+  }
+
+  const again = (reason: string): void => {
+    if (stopped) return
+    const pause = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** Math.min(attempts, 10))
+    if (attempts === 0 || attempts % 20 === 0)
+      log.warn(
+        { ledger: url, reason, retryMs: pause },
+        'the ledger is away; payments that wait for the chain go on when it is back',
+      )
+    attempts++
+    timer = setTimeout(dial, pause)
+  }
+
+  const dial = (): void => {
+    const mine = new WebSocket(url, {
+      headers: authorization(),
+      handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
+      maxPayload: MAX_FRAME_BYTES,
+      perMessageDeflate: false,
+    })
+    socket = mine
+    let end: ReturnType<typeof client.attach> | undefined
+    let reason = 'the connection was closed'
+    mine.on('open', () => {
+      attempts = 0
+      log.info({ ledger: url }, 'the ledger is there')
+      end = client.attach({
+        send: (bytes) => {
+          if (mine.readyState === WebSocket.OPEN) mine.send(bytes)
+        },
+        close: (why) => {
+          reason = why
+          mine.close()
+        },
+      })
+    })
+    mine.on('message', (data: Buffer) => end?.receive(new Uint8Array(data.buffer, data.byteOffset, data.length)))
+    mine.on('error', (error) => {
+      reason = error.message
+    })
+    mine.on('close', () => {
+      end?.closed(reason)
+      again(reason)
+    })
+  }
+  dial()
+
+  return {
+    start: (cursor, onEvent, recent) => client.start(cursor, onEvent, recent),
+    broadcast: (transactions) => client.broadcast(transactions),
+    fees: () => client.fees(),
+    findOutput: (position) => client.findOutput(position),
+    async stop() {
+      stopped = true
+      clearTimeout(timer)
+      await client.stop()
+      socket?.close()
+    },
+  }
+}

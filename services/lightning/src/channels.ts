@@ -1,0 +1,150 @@
+/**
+ * Channels inside the drive: steps one, stores it, and sends each of its effects where it belongs.
+ * Effects to the peer and the chain go out in order with the commit; those to the owner are dealt with in the same commit, after
+ * them, so that what they cause (a fulfil, a forward) never overtakes what implied it.
+ * Decides nothing about payments: `owner` does (payments.ts).
+ */
+import {
+  type Channel,
+  type ChannelEffect,
+  type ChannelEnv,
+  type ChannelInput,
+  channelKind,
+  needsFlush,
+  step,
+  watched,
+} from '@leyden/channel'
+import { outpointKey, type Tx, txid, type Txid } from '@leyden/bitcoin'
+import type { ChannelId, NodeId } from '@leyden/lnwire'
+import type { Batch } from '@leyden/runtime'
+import type { NodeEffect } from './node-effect.ts'
+
+export type OwnerEffect = Extract<ChannelEffect, { to: 'owner' }>
+export type Publish = Extract<ChannelEffect, { type: 'publish' }>
+
+export interface ChannelsOptions {
+  env(batch: Batch<NodeEffect>): ChannelEnv
+  /** What a channel tells its owner. `channel` is its state after the step. */
+  owner(batch: Batch<NodeEffect>, channel: Channel, effect: OwnerEffect): void
+  publish(batch: Batch<NodeEffect>, effect: Publish): void
+}
+
+export interface Channels {
+  /** False: there is no such channel (any more). */
+  step(batch: Batch<NodeEffect>, channelId: ChannelId, input: ChannelInput): boolean
+  /** Takes a channel that was just made, and its first effects. */
+  add(batch: Batch<NodeEffect>, channel: Channel, effects: readonly ChannelEffect[]): void
+  /** Effects of `resume`, after a start. */
+  perform(batch: Batch<NodeEffect>, channel: Channel, effects: readonly ChannelEffect[]): void
+  /** The settle hook of the drive: each channel that was touched signs what is pending, once. */
+  settle(batch: Batch<NodeEffect>): void
+  /** The channels that a transaction concerns: it spends what they watch, or is their funding. */
+  concerned(batch: Batch<NodeEffect>, tx: Tx): ReadonlySet<ChannelId>
+}
+
+export const isLive = (channel: Channel): boolean => channel.phase.name !== 'closed'
+
+export const channelsOf = (batch: Batch<NodeEffect>, nodeId: NodeId): Channel[] => {
+  const found: Channel[] = []
+  for (const [, channel] of batch.all(channelKind)) if (channel.remoteNodeId === nodeId && isLive(channel)) found.push(channel)
+  return found
+}
+
+export const createChannels = (options: ChannelsOptions): Channels => {
+  const touched = new Set<ChannelId>()
+  /** Watched outpoints and funding txids -> channels; derived, and thrown away when it may have changed. */
+  let index: { readonly spends: Map<string, Set<ChannelId>>; readonly fundings: Map<Txid, Set<ChannelId>> } | undefined
+
+  const forget = (): void => {
+    index = undefined
+  }
+
+  const buildIndex = (batch: Batch<NodeEffect>): NonNullable<typeof index> => {
+    const spends = new Map<string, Set<ChannelId>>()
+    const fundings = new Map<Txid, Set<ChannelId>>()
+    const note = <K>(map: Map<K, Set<ChannelId>>, key: K, id: ChannelId): void => {
+      const set = map.get(key)
+      if (set === undefined) map.set(key, new Set([id]))
+      else set.add(id)
+    }
+    for (const [, channel] of batch.all(channelKind)) {
+      if (!isLive(channel)) continue
+      for (const outpoint of watched(channel)) note(spends, outpointKey(outpoint), channel.channelId)
+      for (const { funding } of channel.active) note(fundings, funding.outpoint.txid, channel.channelId)
+    }
+    return { spends, fundings }
+  }
+
+  const perform = (batch: Batch<NodeEffect>, channel: Channel, effects: readonly ChannelEffect[]): void => {
+    const owner: OwnerEffect[] = []
+    for (const effect of effects) {
+      switch (effect.type) {
+        case 'send':
+          batch.emit({ to: 'peer', type: 'send', nodeId: channel.remoteNodeId, message: effect.message })
+          break
+        case 'disconnect':
+          batch.emit({ to: 'peer', type: 'disconnect', nodeId: channel.remoteNodeId })
+          break
+        case 'publish':
+          options.publish(batch, effect)
+          break
+        case 'watch':
+          forget()
+          break
+        default:
+          owner.push(effect)
+      }
+    }
+    for (const effect of owner) options.owner(batch, channel, effect)
+  }
+
+  const store = (batch: Batch<NodeEffect>, before: Channel | undefined, after: Channel): void => {
+    if (before !== undefined && before.channelId !== after.channelId) batch.set(channelKind, before.channelId, undefined)
+    batch.set(channelKind, after.channelId, after)
+    touched.add(after.channelId)
+    if (
+      before === undefined ||
+      before.channelId !== after.channelId ||
+      before.active !== after.active ||
+      before.phase !== after.phase ||
+      before.onchain !== after.onchain
+    )
+      forget()
+  }
+
+  const stepChannel = (batch: Batch<NodeEffect>, channelId: ChannelId, input: ChannelInput): boolean => {
+    const before = batch.get(channelKind, channelId)
+    if (before === undefined) return false
+    const { state: after, effects } = step(before, input, options.env(batch))
+    if (after !== before) store(batch, before, after)
+    perform(batch, after, effects)
+    return true
+  }
+
+  return {
+    step: stepChannel,
+    add(batch, channel, effects) {
+      store(batch, undefined, channel)
+      perform(batch, channel, effects)
+    },
+    perform,
+    settle(batch) {
+      // A flush may let another channel be touched (a forward that was waiting): go on until none is.
+      while (touched.size > 0) {
+        const ids = [...touched]
+        touched.clear()
+        for (const id of ids) {
+          const channel = batch.get(channelKind, id)
+          if (channel !== undefined && needsFlush(channel)) stepChannel(batch, id, { from: 'owner', type: 'flush' })
+        }
+      }
+    },
+    concerned(batch, tx) {
+      index ??= buildIndex(batch)
+      const found = new Set<ChannelId>()
+      for (const id of index.fundings.get(txid(tx)) ?? []) found.add(id)
+      for (const input of tx.inputs) for (const id of index.spends.get(outpointKey(input.outpoint)) ?? []) found.add(id)
+      return found
+    },
+  }
+}
