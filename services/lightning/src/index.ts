@@ -1,1 +1,13 @@
-export {}
+/** A Lightning node in your own process: the daemon's parts, and the node by itself over ports of your choice. */
+export { type ChainLinkOptions, chainLink } from './chain-link.ts'
+export { type Config, ConfigError, loadConfig } from './config.ts'
+export { type HttpServer, serveHttp } from './http.ts'
+export { type Log, silentLog } from './log.ts'
+export { createNode, type Node, type NodeConfig, type NodePorts, Refused, type RelayPolicy } from './node.ts'
+export type { NodeEffect } from './node-effect.ts'
+export type { PeerInfo } from './peers.ts'
+export { type Running, startLightning } from './start.ts'
+export { systemClock, systemRandom } from './system.ts'
+export { tcpNet } from './tcp.ts'
+export { createWalletService } from './wallet-service.ts'
+export { withWebSocket } from './websocket.ts'
