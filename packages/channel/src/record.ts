@@ -21,56 +21,60 @@ export type ChannelWrite = { readonly suffix: string; readonly value: Uint8Array
 /** Of every row. A newer one is refused; an older one gets its migration here when there is one. */
 const VERSION = 1
 
-const TERMS = [
-  'channelId',
-  'temporaryChannelId',
-  'remoteNodeId',
-  'localNodeId',
-  'role',
-  'type',
-  'announce',
-  'keyIndex',
-  'openedAtHeight',
-  'local',
-  'remote',
-  'capacitySat',
-  'pushMsat',
-  'minimumDepthBlocks',
-  'fundingFeeratePerKw',
-  'fundingTx',
-  'localAlias',
-  'destinationScript',
-] as const satisfies readonly (keyof Channel)[]
+/** The row that holds each field. `apart`: in rows of their own, or not stored at all (the connection). */
+const ROW_OF = {
+  channelId: 'terms',
+  temporaryChannelId: 'terms',
+  remoteNodeId: 'terms',
+  localNodeId: 'terms',
+  role: 'terms',
+  type: 'terms',
+  announce: 'terms',
+  keyIndex: 'terms',
+  openedAtHeight: 'terms',
+  local: 'terms',
+  remote: 'terms',
+  capacitySat: 'terms',
+  pushMsat: 'terms',
+  minimumDepthBlocks: 'terms',
+  fundingFeeratePerKw: 'terms',
+  fundingTx: 'terms',
+  localAlias: 'terms',
+  destinationScript: 'terms',
+  simpleClose: 'head',
+  anySegwit: 'head',
+  phase: 'head',
+  feeratePerKw: 'head',
+  feeUpdates: 'head',
+  nextLocalHtlcId: 'head',
+  nextRemoteHtlcId: 'head',
+  localCommitmentNumber: 'head',
+  remoteCommitmentNumber: 'head',
+  remotePoint: 'head',
+  remoteNextPoint: 'head',
+  awaitingRevocation: 'head',
+  shortChannelId: 'head',
+  remoteAlias: 'head',
+  announcement: 'head',
+  error: 'head',
+  height: 'head',
+  fellBehind: 'head',
+  closing: 'end',
+  onchain: 'end',
+  active: 'apart',
+  htlcs: 'apart',
+  revocations: 'apart',
+  link: 'apart',
+} as const satisfies Readonly<Record<keyof Channel, 'terms' | 'head' | 'end' | 'apart'>>
 
-const HEAD = [
-  'simpleClose',
-  'anySegwit',
-  'phase',
-  'feeratePerKw',
-  'feeUpdates',
-  'nextLocalHtlcId',
-  'nextRemoteHtlcId',
-  'localCommitmentNumber',
-  'remoteCommitmentNumber',
-  'remotePoint',
-  'remoteNextPoint',
-  'awaitingRevocation',
-  'shortChannelId',
-  'remoteAlias',
-  'announcement',
-  'error',
-  'height',
-  'fellBehind',
-] as const satisfies readonly (keyof Channel)[]
+type Field = keyof Channel
 
-const END = ['closing', 'onchain'] as const satisfies readonly (keyof Channel)[]
+const fieldsOf = (row: 'terms' | 'head' | 'end'): readonly Field[] =>
+  (Object.keys(ROW_OF) as Field[]).filter((field) => ROW_OF[field] === row)
 
-type Listed = (typeof TERMS)[number] | (typeof HEAD)[number] | (typeof END)[number]
-/** Fields with rows of their own, and the one that is not stored. */
-type Apart = 'active' | 'htlcs' | 'revocations' | 'link'
-type Nothing<T extends never> = T
-/** A field of the channel that is in none of the lists is a type error here. */
-type Field = Listed | Nothing<Exclude<keyof Channel, Listed | Apart>>
+const TERMS = fieldsOf('terms')
+const HEAD = fieldsOf('head')
+const END = fieldsOf('end')
 
 const pick = (source: Channel, fields: readonly Field[]): Record<string, unknown> =>
   Object.fromEntries(fields.flatMap((field) => (source[field] === undefined ? [] : [[field, source[field]]])))

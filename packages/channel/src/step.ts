@@ -123,8 +123,16 @@ const dispatch = (channel: Channel, message: Dispatched, env: ChannelEnv): Next 
     case 'open_channel':
     case 'stfu':
       return outOfOrder(channel, message)
-    default:
+    case 'update_add_htlc':
+    case 'update_fulfill_htlc':
+    case 'update_fail_htlc':
+    case 'update_fail_malformed_htlc':
+    case 'update_fee':
+    case 'commitment_signed':
+    case 'revoke_and_ack':
       return isUsable(channel) ? update(channel, message, env) : outOfOrder(channel, message)
+    default:
+      return unreachable(message)
   }
 }
 
