@@ -87,7 +87,8 @@ export type ChannelEffect =
   | { readonly to: 'chain'; readonly type: 'watch'; readonly outpoints: readonly Outpoint[] }
 
 /**
- * A transaction to get mined before `deadline`. `id` is stable over bumps.
+ * A transaction to get mined before `deadline`. `id` is stable over bumps. The same id at the same feerate is the same wish: what was
+ * made of it is sent again. After a block, what is not published again is not wanted any more.
  * `whole` pays its own fee. `htlc` is a second-stage transaction of an anchor channel, signed SINGLE|ANYONECANPAY: the wallet adds
  * inputs and change. `anchor` is a commitment whose local anchor the wallet spends to raise the package's feerate.
  */

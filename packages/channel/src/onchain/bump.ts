@@ -1,7 +1,7 @@
 /**
  * What to bid for a claim, and how the bid rises. BOLT 5 § Revoked Transaction Close Handling (security_delay), BIP 125.
  * A bid follows the market until the deadline is near, then rises towards the budget; it never exceeds the budget (S10, S16) and
- * never falls (S8). Without a deadline it only follows the market.
+ * never falls (S8). Without a deadline it only follows the market, and waits while the market asks for more than the budget.
  */
 import { FeeratePerKw, type Sat } from '@leyden/bitcoin'
 
@@ -27,12 +27,13 @@ export interface BidTerms {
 /** The rate at which the whole budget is spent. */
 const mostOf = (budgetSat: Sat, weight: number): number => Math.min(0xffff_ffff, Number((budgetSat * 1000n) / BigInt(weight)))
 
-/** Feerate to bid now; undefined when not even the minimum is within the budget, so that the claim is not worth making. */
+/** Feerate to bid now; undefined when the claim is not worth making at present. */
 export const nextBid = (terms: BidTerms): FeeratePerKw | undefined => {
   const { previous, market, minimum, blocksLeft } = terms
   const most = mostOf(terms.budgetSat, terms.weight)
   if (most < minimum) return previous
   const base = Math.max(market, minimum)
+  if (blocksLeft === undefined && base > most) return previous
   const ramp = Math.max(1, Math.min(RAMP_BLOCKS, terms.blocksGiven ?? RAMP_BLOCKS))
   const share = blocksLeft === undefined ? 0 : Math.min(1, Math.max(0, (ramp - blocksLeft) / ramp))
   const target = Math.min(most, Math.floor(base + Math.max(0, most - base) * share * share))

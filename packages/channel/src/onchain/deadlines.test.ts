@@ -49,6 +49,14 @@ describe('bids', () => {
     const bid = (blocksLeft: number | undefined) => nextBid({ ...terms, blocksLeft })
     expect([bid(undefined), bid(100), bid(18), bid(9), bid(0), bid(-5)]).toEqual([1_000, 1_000, 1_000, 5_750, 20_000, 20_000])
   })
+  test('wait for a better market when there is no deadline', () => {
+    const dear = { ...terms, market: FeeratePerKw(30_000), blocksLeft: undefined }
+    expect([nextBid(dear), nextBid({ ...dear, previous: FeeratePerKw(500) }), nextBid({ ...dear, blocksLeft: 5 })]).toEqual([
+      undefined,
+      500,
+      20_000,
+    ])
+  })
   test('none when the budget does not even cover the minimum', () => {
     expect(nextBid({ ...terms, budgetSat: Sat(100n), blocksLeft: 3 })).toBeUndefined()
   })

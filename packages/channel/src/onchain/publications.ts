@@ -139,7 +139,7 @@ const displacedPublication = (channel: Channel, tx: Tx): Publication => {
   }
 }
 
-/** The channel with its bids as they should be on the present tip. */
+/** The channel with its bids as they should be on the present tip; the same channel when none moved. */
 export const rebid = (channel: Channel, env: ChannelEnv): Channel => {
   const { onchain } = channel
   if (onchain === undefined) return channel
@@ -152,7 +152,9 @@ export const rebid = (channel: Channel, env: ChannelEnv): Channel => {
   const own = onchain.forced && onchain.spend === undefined ? ownCommitment(channel, env.policy, env.signer) : undefined
   const bid = own && commitmentBid(channel, own, bids[COMMITMENT_BID], env)
   if (bid !== undefined) bids[COMMITMENT_BID] = bid
-  return { ...channel, onchain: { ...onchain, bids } }
+  return Object.entries(bids).every(([id, rate]) => onchain.bids[id] === rate)
+    ? channel
+    : { ...channel, onchain: { ...onchain, bids } }
 }
 
 /** All that has to get into the chain now, at the bids that are stored. */

@@ -77,8 +77,9 @@ export const forceClose = (channel: Channel, env: ChannelEnv): OnchainNext => {
   const isSigned = channel.active.some(({ remoteSignature }) => remoteSignature !== undefined)
   if (channel.phase.name === 'closed' || onchain.spend !== undefined || onchain.forced || !isSigned)
     return { channel, effects: [] }
-  const forced = channel.fellBehind !== true
-  const closing = rebid({ ...channel, phase: { name: 'closing' }, onchain: { ...onchain, forced } }, env)
+  if (channel.fellBehind === true)
+    return { channel: channel.phase.name === 'closing' ? channel : { ...channel, phase: { name: 'closing' } }, effects: [] }
+  const closing = rebid({ ...channel, phase: { name: 'closing' }, onchain: { ...onchain, forced: true } }, env)
   const never = tellNeverSent(closing)
   const published = publishAll(never.channel, env)
   const own = published.flatMap((effect) =>

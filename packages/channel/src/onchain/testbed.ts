@@ -425,6 +425,7 @@ export const unmine = (world: World, count = 1): void => {
     }
     world.height -= 1
     for (const peer of [world.alice, world.bob]) {
+      peer.publications.clear()
       const input = { from: 'chain', type: 'blockDisconnected', height: BlockHeight(block.height), hash: block.hash } as const
       take(peer, onchainDisconnect(peer.channel, input, envOf(world, peer)))
     }
