@@ -50,7 +50,13 @@ export interface ForeignRequest {
 
 export interface CpfpRequest {
   readonly id: string
-  readonly parent: { readonly txid: Txid; readonly weight: number; readonly feeSat: bigint }
+  /** `inputs`: what it spends. With them the wallet sees when it can never be mined, and frees the child's coins by itself. */
+  readonly parent: {
+    readonly txid: Txid
+    readonly weight: number
+    readonly feeSat: bigint
+    readonly inputs?: readonly Outpoint[]
+  }
   /** The output of the parent that the child spends beside our coins; `witnessWeight` is that of the witness to come, count included. */
   readonly anchor: {
     readonly outpoint: Outpoint
@@ -102,6 +108,7 @@ type Frame = {
   readonly wantedFee: (weight: number) => bigint
   readonly maxFeeSat: bigint
   readonly label: string | undefined
+  readonly parent?: NonNullable<WalletTx['parent']>
   readonly nowMs: number
 }
 
@@ -220,6 +227,7 @@ const complete = (wallet: Wallet, keys: WalletKeys, frame: Frame): Bumped | Refu
     feeSat: selection.feeSat as Sat,
     bump: frame.id,
     ...(frame.label === undefined ? {} : { label: frame.label }),
+    ...(frame.parent === undefined ? {} : { parent: frame.parent }),
   })
   return {
     wallet: seal(draft),
@@ -299,6 +307,7 @@ export const cpfp = (wallet: Wallet, keys: WalletKeys, request: CpfpRequest): Bu
     wantedFee: (weight) => feeOf(feeratePerKw, parent.weight + weight) - parent.feeSat,
     maxFeeSat: request.maxFeeSat,
     label: request.label,
+    parent: { txid: parent.txid, inputs: parent.inputs ?? [] },
     nowMs: request.nowMs,
   })
 }

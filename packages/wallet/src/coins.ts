@@ -4,7 +4,17 @@
  * coins come back. In the mempool the newer one wins, but an attempt of ours that was replaced before does not come back by itself.
  * A held transaction (a channel's funding before the peer has signed) locks its coins, and its outputs are no one's yet.
  */
-import { isCoinbase, outpointKey, txid, type BlockHash, type BlockHeight, type Sat, type Tx, type Txid } from '@leyden/bitcoin'
+import {
+  isCoinbase,
+  outpointKey,
+  sameOutpoint,
+  txid,
+  type BlockHash,
+  type BlockHeight,
+  type Sat,
+  type Tx,
+  type Txid,
+} from '@leyden/bitcoin'
 import {
   conflictsOf,
   drop,
@@ -36,7 +46,7 @@ export type ConnectedBlock = {
 }
 
 /** What the wallet adds to a transaction that it made itself. */
-export type Making = Pick<WalletTx, 'feeSat' | 'label' | 'reference' | 'lockId' | 'held' | 'bump'>
+export type Making = Pick<WalletTx, 'feeSat' | 'label' | 'reference' | 'lockId' | 'held' | 'bump' | 'parent'>
 
 const isOurs = ({ credits, debits }: Share): boolean => credits.length > 0 || debits.length > 0
 
@@ -79,6 +89,25 @@ const record = (
 export const recordOwn = (draft: Draft, keys: WalletKeys, tx: Tx, nowMs: number, making: Making): void =>
   record(draft, tx, shareOf(draft, keys, tx), { nowMs }, making)
 
+/** Pending transactions with a parent that is not ours. */
+const childrenOf = (wallet: Wallet): readonly WalletTx[] => {
+  const ids = new Set(pendingSpenders(wallet).values())
+  return [...ids].map((id) => wallet.transactions.get(id)!).filter(({ parent }) => parent !== undefined)
+}
+
+/** What a mined transaction means for a child: its parent, or the end of its parent, or nothing. */
+const fateOf = ({ parent }: WalletTx, tx: Tx): 'mined' | 'lost' | undefined => {
+  if (parent === undefined) return undefined
+  if (parent.txid === txid(tx)) return 'mined'
+  const spends = tx.inputs.some(({ outpoint }) => parent.inputs.some((input) => sameOutpoint(input, outpoint)))
+  return spends ? 'lost' : undefined
+}
+
+const markMined = (draft: Draft, id: Txid): void => {
+  const record = draft.transactions.get(id)
+  if (record?.parent !== undefined) draft.transactions.set(id, { ...record, parent: { ...record.parent, mined: true } })
+}
+
 /**
  * The next block. A block that was taken before (same height and hash) changes nothing; any other that does not follow the tip is
  * refused as `out_of_order`: disconnect first.
@@ -94,6 +123,7 @@ export const connectBlock = (wallet: Wallet, keys: WalletKeys, block: ConnectedB
 
   let draft: Draft | undefined
   const open = (): Draft => (draft ??= openDraft(wallet))
+  const children = childrenOf(wallet)
   block.transactions.forEach((tx, index) => {
     const view = draft ?? wallet
     const spenders = draft?.spenders ?? pendingSpenders(wallet)
@@ -103,6 +133,11 @@ export const connectBlock = (wallet: Wallet, keys: WalletKeys, block: ConnectedB
       record(open(), tx, share, { block: { height, hash, index, time }, nowMs: time * 1000 })
       open().events.push({ type: 'transactionConfirmed', txid: txid(tx) })
     } else for (const conflict of conflictsOf(spenders, tx)) drop(open(), conflict)
+    for (const child of children) {
+      const fate = fateOf(child, tx)
+      if (fate === 'mined') markMined(open(), child.txid)
+      if (fate === 'lost') drop(open(), child.txid)
+    }
   })
   // Once in so many blocks: looking through all transactions each time would be for nothing
   if (block.height % RECENT_BLOCKS === 0 && hasStale(wallet, block.height)) prune(open(), block.height)
@@ -191,7 +226,7 @@ export const seeTransaction = (wallet: Wallet, keys: WalletKeys, tx: Tx, nowMs: 
 }
 
 /** Whether no input lacks what it needs: ours and those of Lightning all have a witness. */
-const isSigned = (tx: Tx): boolean => tx.inputs.every((input) => input.witness.length > 0 || input.scriptSig.length > 0)
+export const isSigned = (tx: Tx): boolean => tx.inputs.every((input) => input.witness.length > 0 || input.scriptSig.length > 0)
 
 /** The held transaction may be broadcast from now on: it counts as pending. */
 export const commitHeld = (wallet: Wallet, id: Txid): Wallet | Refusal => {

@@ -121,14 +121,17 @@ const finish = (
   const changeOutput = { ...change.output, value: selection.changeSat as Sat }
   const all = (selection.changeSat > 0n ? [...outputs, changeOutput] : [...outputs]).sort(byAmount)
   const unsigned: Tx = { version: 2, inputs: coins.map(inputOf), outputs: all, lockTime: request.lockTime ?? 0 }
+  const weight =
+    overheadWeight(coins.length, all.length) +
+    coins.reduce((n, coin) => n + coin.weight, 0) +
+    all.reduce((n, one) => n + outputWeight(one), 0)
+  if (weight > MAX_STANDARD_WEIGHT) return refusal('too_large', { weight, maximum: MAX_STANDARD_WEIGHT })
   const tx = signInputs(
     unsigned,
     coins.map((one) => spentOutput(one, keys)),
     coins.map(({ coin }) => coin.path),
     keys,
   )
-  const weight = txWeight(tx)
-  if (weight > MAX_STANDARD_WEIGHT) return refusal('too_large', { weight, maximum: MAX_STANDARD_WEIGHT })
   if (selection.changeSat > 0n) draft.branches = takePath(draft.branches, change.kind, 1).branches
   recordOwn(draft, keys, tx, request.nowMs, { ...making, feeSat: selection.feeSat as Sat })
   const changeIndex = all.indexOf(changeOutput)

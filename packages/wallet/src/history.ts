@@ -2,6 +2,7 @@
  * What happened: transactions and addresses for people, and the transactions that still have to get into the chain.
  */
 import type { BlockHeight, Sat, Tx, Txid } from '@leyden/bitcoin'
+import { isSigned } from './coins.ts'
 import { branchName, type AddressKind, type BranchName, type WalletKeys } from './keys.ts'
 import { confirmationsOf, isPending, type Wallet, type WalletTx } from './state.ts'
 
@@ -96,13 +97,16 @@ export const listAddresses = (wallet: Wallet, keys: WalletKeys): readonly Addres
   return views
 }
 
+/** Whoever bumps broadcasts the attempts, a child together with its parent. When that is mined he may stop: then it is our turn. */
+const isLeftToUs = ({ bump, parent, tx }: WalletTx): boolean => bump === undefined || (parent?.mined === true && isSigned(tx))
+
 /**
  * Our own pending transactions, parents before children, to be broadcast again and again. Held ones are not among them, nor are
- * attempts to bump: whoever bumps broadcasts those, with their parents.
+ * attempts to bump, but for a child whose parent is mined.
  */
 export const pendingTransactions = (wallet: Wallet): readonly Tx[] => {
   const wanted = [...wallet.transactions.values()].filter(
-    (record) => isPending(record) && record.held === undefined && record.bump === undefined && record.debits.length > 0,
+    (record) => isPending(record) && record.held === undefined && isLeftToUs(record) && record.debits.length > 0,
   )
   const byId = new Map(wanted.map((record) => [record.txid, record]))
   const ordered = new Set<WalletTx>()

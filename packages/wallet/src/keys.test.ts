@@ -1,5 +1,5 @@
 import { HDKey } from '@scure/bip32'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { bytesToHex, equalBytes, hexToBytes } from '@leyden/codec'
 import { xOnlyFromPoint } from '@leyden/crypto'

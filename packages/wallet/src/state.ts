@@ -37,6 +37,11 @@ export interface WalletTx {
   readonly held?: true
   /** An attempt to raise the fee of somebody's transaction; the next attempt of that id replaces it. */
   readonly bump?: string
+  /**
+   * A transaction that is not ours and that this one needs (cpfp): when another spends its inputs, this one can never be mined.
+   * `mined`: it has been in the chain, and whoever made us pay for it may have stopped to broadcast the two.
+   */
+  readonly parent?: { readonly txid: Txid; readonly inputs: readonly Outpoint[]; readonly mined?: true }
   /** The height at which it lost against a conflicting transaction, or was abandoned. It counts no more, unless it gets mined. */
   readonly dropped?: BlockHeight
 }
