@@ -10,6 +10,9 @@ import { createInterface } from 'node:readline'
 
 const READY_TIMEOUT_MS = 60_000
 const STOP_TIMEOUT_MS = 20_000
+/** The log line that tells that a daemon serves: "ready", "ledger ready". */
+const READY = /(^| )ready$/
+const PINO_ERROR = 50
 /** Lines kept of what a daemon said, to explain an early end. */
 const KEPT_LINES = 20
 
@@ -29,7 +32,7 @@ export interface DaemonOptions {
 export interface Exit {
   readonly code: number | null
   readonly signal: NodeJS.Signals | null
-  /** The last words on stderr, or the last error in the log. */
+  /** The last words that were no log lines, or the last errors in the log. */
   readonly said: string
 }
 
@@ -75,7 +78,7 @@ export const createDaemon = (options: DaemonOptions): Daemon => {
       { detached: true, stdio: ['ignore', 'pipe', 'pipe', 'ipc'], env: { ...cleanEnv(), ...options.env } },
     )
     const errors: string[] = []
-    const stderr: string[] = []
+    const plain: string[] = []
     const keep = (list: string[], line: string): void => {
       list.push(line)
       if (list.length > KEPT_LINES) list.shift()
@@ -85,27 +88,25 @@ export const createDaemon = (options: DaemonOptions): Daemon => {
     const told = new Promise<void>((resolve) => {
       markReady = resolve
     })
-    createInterface({ input: child.stdout as NodeJS.ReadableStream }).on('line', (line) => {
+    const hear = (line: string): void => {
       log.write(`${line}\n`)
       options.onLine?.(line)
-      let entry: { readonly msg?: unknown; readonly level?: unknown }
+      let entry: { readonly msg?: unknown; readonly level?: unknown } | undefined
       try {
         entry = JSON.parse(line) as typeof entry
       } catch {
+        keep(plain, line)
         return
       }
-      if (entry.msg === 'ready') markReady()
-      if (typeof entry.level === 'number' && entry.level >= 50) keep(errors, String(entry.msg))
-    })
-    createInterface({ input: child.stderr as NodeJS.ReadableStream }).on('line', (line) => {
-      log.write(`${line}\n`)
-      options.onLine?.(line)
-      keep(stderr, line)
-    })
+      if (READY.test(String(entry?.msg))) markReady()
+      if (Number(entry?.level) >= PINO_ERROR) keep(errors, String(entry?.msg))
+    }
+    for (const stream of [child.stdout, child.stderr])
+      createInterface({ input: stream as NodeJS.ReadableStream }).on('line', hear)
     const exited = new Promise<Exit>((resolve) => {
       const end = (code: number | null, signal: NodeJS.Signals | null, cause?: Error): void => {
         log.end()
-        const said = cause?.message ?? (stderr.length > 0 ? stderr.join('\n') : errors.slice(-3).join('; '))
+        const said = cause?.message ?? (plain.length > 0 ? plain.join('\n') : errors.slice(-3).join('; '))
         const exit = { code, signal, said }
         if (run?.child === child) run = undefined
         resolve(exit)

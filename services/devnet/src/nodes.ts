@@ -61,13 +61,7 @@ export const createLedgerNode = (options: LedgerOptions): LedgerNode => {
     daemon: daemonOf(
       'ledger',
       programOf('@leyden/ledger-service', 'main'),
-      [
-        `--datadir=${datadir}`,
-        '--network=regtest',
-        `--rpcPort=${rpcPort}`,
-        `--p2pPort=${p2pPort}`,
-        `--linkPort=${linkPort}`,
-      ],
+      [`--datadir=${datadir}`, '--network=regtest', `--rpcport=${rpcPort}`, `--p2pport=${p2pPort}`, `--linkport=${linkPort}`],
       options,
     ),
     rpc: createLedgerRpc(`http://${HOST}:${rpcPort}/`, cookieFile),

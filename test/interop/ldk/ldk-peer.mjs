@@ -1233,16 +1233,14 @@ const commands = {
   },
   spendable: () => spendable.map(({ bytes, ...x }) => x),
   balances: () =>
-    chainMonitor
-      .get_claimable_balances([])
-      .map((b) => ({
-        kind: ctor(b).replace('Balance_', ''),
-        sat: b.claimable_amount_satoshis(),
-        height: b.confirmation_height ?? b.claimable_height ?? b.timeout_height ?? b.expiry_height ?? null,
-      })),
+    chainMonitor.get_claimable_balances([]).map((b) => ({
+      kind: ctor(b).replace('Balance_', ''),
+      sat: b.claimable_amount_satoshis(),
+      height: b.confirmation_height ?? b.claimable_height ?? b.timeout_height ?? b.expiry_height ?? null,
+    })),
   wallet: () => ({
     address: scriptToAddress(wallet.script, o.network),
-    scriptHex: wallet.script,
+    scriptHex: hex(wallet.script),
     sat: walletBalance(),
     utxos: [...walletUtxos].map(([k, u]) => ({ outpoint: k, sat: u.value, height: u.height })),
   }),
