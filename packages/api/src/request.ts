@@ -50,19 +50,21 @@ export const valid = <Target extends 'json' | 'query' | 'param', Schema extends 
 
 const utf8 = new TextDecoder('utf-8', { fatal: true })
 
-const parse = (bytes: ArrayBuffer): unknown => {
+/** The JSON text of a body; of none, that of an empty object. */
+const textOf = (bytes: ArrayBuffer): string => {
   let text: string
   try {
     text = utf8.decode(bytes)
   } catch {
     throw badField('', 'not UTF-8')
   }
-  if (/^\s*$/.test(text)) return undefined
+  if (/^\s*$/.test(text)) return '{}'
   try {
-    return JSON.parse(text)
+    JSON.parse(text)
   } catch {
     throw badField('', 'malformed JSON') // the parser's own words would repeat the body
   }
+  return text
 }
 
 /** Reads the body of a request that may have one: JSON, said to be JSON; none at all is `{}`. */
@@ -73,13 +75,14 @@ export const jsonBody: MiddlewareHandler = async (c, next) => {
   const isJson = /^application\/([\w.-]+\+)?json$/i.test(type)
   if (bytes.byteLength > 0 && !isJson)
     throw badField('header/content-type', 'the body must be JSON: send "Content-Type: application/json"')
-  const body = parse(bytes) ?? {}
-  if (!isJson) {
+  const text = textOf(bytes)
+  if (text === '{}') {
+    // The validator reads the request itself: give it one that says what ours means.
     const headers = new Headers(c.req.raw.headers)
     headers.set('content-type', 'application/json')
-    c.req.raw = new Request(c.req.raw, { method: c.req.method, headers, body: '{}' })
+    c.req.raw = new Request(c.req.raw, { method: c.req.method, headers, body: text })
+    c.req.bodyCache = {}
   }
-  c.req.bodyCache = { json: Promise.resolve(body) }
   return await next()
 }
 
