@@ -155,6 +155,8 @@ export interface Pending {
   readonly raw: Uint8Array
   readonly peer: NodeId
   readonly updates: [Held | undefined, Held | undefined]
+  /** We have not seen enough blocks yet: the ledger is asked at this height. Undefined: it has been asked. */
+  askAt: number | undefined
 }
 export interface Held {
   readonly message: ChannelUpdate

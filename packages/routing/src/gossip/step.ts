@@ -62,9 +62,10 @@ type Emit = (effect: GossipEffect) => void
 type Received<T extends GossipMessage['type']> = Extract<GossipMessage, { type: T }>
 
 const PRUNE_SECONDS = 600
-/** A funding output may lack so many of its six confirmations: we may not have the latest blocks. */
+/** BOLT 7 § The announcement_signatures Message. */
 const CONFIRMATIONS = 6
-const CONFIRMATIONS_SLACK = 3
+/** An announcement may be ahead of us by so many blocks. */
+const EARLY_BLOCKS = 12
 
 const warn = (emit: Emit, peer: NodeId, violation: GossipViolation): void =>
   emit({ to: 'peer', type: 'warn', peer, violation, close: true })
@@ -86,12 +87,25 @@ const receiveAnnouncement = (
   const id = message.shortChannelId
   if (!equalBytes(message.chainHash, env.chainHash)) return
   if (gossip.graph.channels.has(id) || gossip.pending.has(id) || gossip.refused.has(id)) return
-  if (scidParts(id).block + CONFIRMATIONS > env.height + 1 + CONFIRMATIONS_SLACK) return
+  const { block } = scidParts(id)
+  if (block > env.height + EARLY_BLOCKS) return
   if (gossip.pending.size >= env.limits.maxPending) return
   const wrong = checkChannelAnnouncement(message, raw)
   if (wrong !== undefined) return warn(emit, peer, wrong)
-  gossip.pending.set(id, { message, raw: raw.slice(), peer, updates: [undefined, undefined] })
-  emit({ to: 'chain', type: 'lookupFunding', shortChannelId: id })
+  // The sender may have seen the latest blocks before us: it is asked about when we have.
+  const deepAt = block + CONFIRMATIONS - 1
+  const askAt = env.height < deepAt ? deepAt : undefined
+  gossip.pending.set(id, { message, raw: raw.slice(), peer, updates: [undefined, undefined], askAt })
+  if (askAt === undefined) emit({ to: 'chain', type: 'lookupFunding', shortChannelId: id })
+}
+
+/** Announcements that came before the blocks that they speak of. */
+const askEarly = (gossip: Gossip, env: GossipEnv, emit: Emit): void => {
+  for (const [shortChannelId, pending] of gossip.pending) {
+    if (pending.askAt === undefined || pending.askAt > env.height) continue
+    pending.askAt = undefined
+    emit({ to: 'chain', type: 'lookupFunding', shortChannelId })
+  }
 }
 
 const refuse = (gossip: Gossip, id: ShortChannelId, env: GossipEnv): void => {
@@ -131,7 +145,7 @@ const fundingFound = (gossip: Gossip, id: ShortChannelId, found: FundingLookup, 
 const accepts = (pending: Pending, found: FundingLookup, env: GossipEnv): boolean => {
   switch (found.status) {
     case 'unspent':
-      return found.confirmations >= CONFIRMATIONS - CONFIRMATIONS_SLACK && isFundingOutput(pending.message, found)
+      return found.confirmations >= CONFIRMATIONS && isFundingOutput(pending.message, found)
     case 'unknown':
       return env.acceptUnverified
     case 'missing':
@@ -318,6 +332,7 @@ export const stepGossip = (gossip: Gossip, input: GossipInput, env: GossipEnv): 
       announceChannel(gossip, input, env, emit)
       break
     case 'tick':
+      askEarly(gossip, env, emit)
       prune(gossip, env, emit)
       checkTimeouts(gossip, env, emit)
       flush(gossip, env)
