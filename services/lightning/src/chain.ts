@@ -2,7 +2,7 @@
  * The chain inside the drive: each block, each reorganisation, each transaction seen is one commit for the wallet and every channel.
  * The wallet's tip is the node's cursor: what a commit has taken is never missed and never taken twice.
  */
-import { type Channel, channelKind, type PastHtlc } from '@leyden/channel'
+import { channelKind, type PastHtlc } from '@leyden/channel'
 import { type Block, type BlockHash, type BlockHeight, FeeratePerKw, type Tx } from '@leyden/bitcoin'
 import type { ChainCursor, ChainEvent, ChainSource, FeeEstimates } from '@leyden/link'
 import type { ChannelId } from '@leyden/lnwire'
@@ -78,7 +78,7 @@ export const createChain = (options: ChainOptions): Chain => {
       options.onFees(next)
       if (before !== next.feeratePerKw[6] && !stopped)
         await drive.submit((batch) => {
-          for (const [id, channel] of [...batch.all(channelKind)])
+          for (const [id, channel] of batch.all(channelKind))
             if (isLive(channel))
               channels.step(batch, id as ChannelId, {
                 from: 'chain',
@@ -126,8 +126,9 @@ export const createChain = (options: ChainOptions): Chain => {
           else list.push({ tx, txIndex })
         }
       })
-      for (const [id, channel] of [...batch.all(channelKind)] as [ChannelId, Channel][]) {
+      for (const [, channel] of batch.all(channelKind)) {
         if (!isLive(channel)) continue
+        const id = channel.channelId
         const rows = past.get(id)
         channels.step(batch, id, {
           from: 'chain',
@@ -150,7 +151,7 @@ export const createChain = (options: ChainOptions): Chain => {
       const changed = disconnectBlock(before, { height, hash })
       if (isRefusal(changed)) throw new Error(`block ${height} ${hash} is not the tip: ${JSON.stringify(changed.data)}`)
       batch.set(walletKind, ONLY, changed.wallet)
-      for (const [id, channel] of [...batch.all(channelKind)])
+      for (const [id, channel] of batch.all(channelKind))
         if (isLive(channel)) channels.step(batch, id as ChannelId, { from: 'chain', type: 'blockDisconnected', height, hash })
       options.onWallet(batch, changed.events, changed.wallet)
     })

@@ -71,7 +71,7 @@ export const loadConfig = (
   flags: Readonly<Record<string, unknown>>,
   env: Readonly<Record<string, string | undefined>>,
 ): Config => {
-  const datadir = resolve(String(flags['datadir'] ?? env['LEYDEN_DATADIR'] ?? defaultDatadir()))
+  const datadir = resolve(typeof flags['datadir'] === 'string' ? flags['datadir'] : (env['LEYDEN_DATADIR'] ?? defaultDatadir()))
   const path = join(datadir, 'leyden.json')
   let file: Record<string, unknown> = {}
   if (existsSync(path)) {

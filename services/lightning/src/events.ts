@@ -45,7 +45,8 @@ export const createEventLog = (store: Store, clock: Clock, committedLast: () => 
       batch.afterCommit(wake)
     },
     async *read(after, signal) {
-      let last = after === undefined ? committedLast() : Number(after)
+      // An id from the future is of another log (data was restored): what comes from now on must not be lost for it.
+      let last = after === undefined ? committedLast() : Math.min(Number(after), committedLast())
       for (;;) {
         if (signal.aborted || closed) return
         let found = 0
@@ -61,7 +62,7 @@ export const createEventLog = (store: Store, clock: Clock, committedLast: () => 
           yield { id: String(id), type: event.type, createdAt: new Date(event.createdAtMs).toISOString(), data: event.data }
           if (signal.aborted) return
         }
-        if (found > 0 || committedLast() > last) continue
+        if (found > 0 || committedLast() > last || signal.aborted || closed) continue
         await new Promise<void>((resolve) => {
           const done = (): void => {
             waiting.delete(done)

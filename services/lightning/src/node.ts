@@ -25,7 +25,7 @@ import {
   resume,
 } from '@leyden/channel'
 import { type BlockHeight, chainHash, type FeeratePerKw, Msat, type Network } from '@leyden/bitcoin'
-import { bytesToHex, utf8Encode } from '@leyden/codec'
+import { bytesToHex, unreachable, utf8Encode } from '@leyden/codec'
 import { isValidPoint, pointFromSecret } from '@leyden/crypto'
 import type { ChainSource, FeeEstimates } from '@leyden/link'
 import {
@@ -72,7 +72,7 @@ import {
 } from '@leyden/wallet'
 import { txid, type Tx } from '@leyden/bitcoin'
 import { createChain, type Chain } from './chain.ts'
-import { type Channels, channelsOf, createChannels, isLive, type OwnerEffect } from './channels.ts'
+import { type Channels, channelsOf, createChannels, isLive, type OwnerEffect, type Publish } from './channels.ts'
 import { createEventLog, eventCounterKind, type EventLog } from './events.ts'
 import { createGossip, type GossipNode, warning } from './gossip.ts'
 import { type Log, printable } from './log.ts'
@@ -374,15 +374,8 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
         return fundChannel(batch, channel, effect)
       case 'fundingReleased':
         return releaseFunding(batch, effect.tx)
-      case 'opening': {
-        const before = batch.get(walletKind, ONLY)
-        if (before !== undefined && channel.fundingTx !== undefined) {
-          const after = commitHeld(before, txid(channel.fundingTx))
-          if (!isRefusal(after)) batch.set(walletKind, ONLY, after)
-        }
-        tellChannel(batch, 'channel.opening', channel)
-        return answerOpen(batch, channel.temporaryChannelId, channel)
-      }
+      case 'opening':
+        return tellChannel(batch, 'channel.opening', channel)
       case 'ready':
         tellChannel(batch, 'channel.ready', channel)
         log.info({ channelId: channel.channelId, peer: channel.remoteNodeId }, 'channel ready')
@@ -446,11 +439,20 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
   /** Set while a command of the API is stepped: a refusal of it is its answer. */
   let refusedCommand: { command: string; refusal: Refusal | undefined } | undefined
 
-  const channels: Channels = createChannels({
-    env,
-    owner,
-    publish: createPublications({ clock, log, keys, signer }),
-  })
+  const publishToChain = createPublications({ clock, log, keys, signer })
+  /** The first publication of a funding transaction: the peer has signed, so its coins are spent from now on. */
+  const publish = (batch: Batch<NodeEffect>, effect: Publish): void => {
+    const channel = batch.get(channelKind, effect.publication.channelId)
+    const before = batch.get(walletKind, ONLY)
+    if (before !== undefined && channel?.fundingTx !== undefined && txid(channel.fundingTx) === txid(effect.publication.tx)) {
+      const after = commitHeld(before, txid(channel.fundingTx))
+      if (!isRefusal(after) && after !== before) batch.set(walletKind, ONLY, after)
+      answerOpen(batch, channel.temporaryChannelId, channel)
+    }
+    publishToChain(batch, effect)
+  }
+
+  const channels: Channels = createChannels({ env, owner, publish })
 
   const keepSat = (batch: Batch<NodeEffect> | undefined, more = 0): bigint => {
     let anchors = more
@@ -571,15 +573,32 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
       case 'error':
       case 'warning':
         return await drive.submit((batch) => receiveError(batch, remote, message))
+      case 'channel_ready':
+      case 'channel_reestablish':
+      case 'funding_signed':
+      case 'shutdown':
+      case 'closing_signed':
+      case 'closing_complete':
+      case 'closing_sig':
+      case 'stfu':
+      case 'update_add_htlc':
+      case 'update_fulfill_htlc':
+      case 'update_fail_htlc':
+      case 'update_fail_malformed_htlc':
+      case 'update_fee':
+      case 'commitment_signed':
+      case 'revoke_and_ack':
+      case 'announcement_signatures':
+        return await drive.submit((batch) => toChannel(batch, remote, message.channelId, message))
+      // Handled by the connection, or of features that we do not offer.
       case 'init':
       case 'ping':
       case 'pong':
+      case 'peer_storage':
+      case 'peer_storage_retrieval':
         return
       default:
-        if ('channelId' in message)
-          return await drive.submit((batch) =>
-            toChannel(batch, remote, message.channelId as ChannelId, message as ChannelMessage),
-          )
+        return unreachable(message)
     }
   }
 
@@ -639,6 +658,8 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
     log,
     network,
     nodeId,
+    // BOLT 7 § Rebroadcasting wants 60 seconds between batches; a test network of a few nodes need not wait.
+    limits: network.name === 'regtest' ? { flushSeconds: 1 } : {},
     sign: (hash) => signer.signNode(hash),
     height: () => chain.height(),
     send: (to, raw) => peers.sendRaw(to, raw),
@@ -704,7 +725,7 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
   // ---- after a start: re-arm, never re-decide
 
   await drive.submit((batch) => {
-    for (const [, channel] of [...batch.all(channelKind)] as (readonly [string, Channel])[]) {
+    for (const [, channel] of batch.all(channelKind)) {
       if (!isLive(channel)) continue
       channels.perform(batch, channel, resume(channel, env(batch)))
       ownChannel(batch, channel)

@@ -4,8 +4,18 @@
  * Caps: connections of strangers, bytes and messages that wait for the node (S53, S57).
  */
 import type { Cancel, Clock, Connection, Listener, Net, Random } from '@leyden/runtime'
-import { createPeer, type Features, type Message, type NodeId, type Peer, type PeerEffect } from '@leyden/lnwire'
-import { isValidSecret } from '@leyden/crypto'
+import {
+  type CloseReason,
+  createPeer,
+  type Features,
+  type Message,
+  type NodeId,
+  nodeIdFromPoint,
+  nodeIdToPoint,
+  type Peer,
+  type PeerEffect,
+} from '@leyden/lnwire'
+import { isValidPoint, isValidSecret, pointFromSecret } from '@leyden/crypto'
 import type { Log } from './log.ts'
 
 /** Connections without a channel that we keep at the most. */
@@ -20,6 +30,8 @@ const TICK_MS = 5_000
 const DIAL_TIMEOUT_MS = 15_000
 const FIRST_REDIAL_MS = 1_000
 const LONGEST_REDIAL_MS = 60_000
+/** Two connections that become ready within this time, one from each side, were dialled at once: both sides keep the same one. */
+const CROSSING_MS = 10_000
 
 export interface PeersOptions {
   readonly net: Net
@@ -66,11 +78,46 @@ interface Session {
   readonly inbound: boolean
   nodeId: NodeId | undefined
   ready: boolean
+  readyAtMs: number
   over: boolean
   features: Features | undefined
   inboxMessages: number
   inboxBytes: number
   readonly settled: ((result: PeerInfo | Error) => void)[]
+}
+
+/** Why a connection ended, for the log and for who asked for it. */
+const inWords = (reason: CloseReason): string => {
+  switch (reason.code) {
+    case 'handshake_failed':
+      return `the handshake failed (${reason.problem}): is this the id of the node at that address?`
+    case 'features':
+      return reason.problem.problem === 'unknown_required'
+        ? `it requires feature bit ${reason.problem.bit}, which this node does not have`
+        : `its feature ${reason.problem.feature} lacks ${reason.problem.dependency}`
+    case 'invalid_message':
+      return `message ${reason.typeNumber} did not decode: ${reason.error.code}`
+    case 'unknown_even_message':
+      return `an unknown message that must be understood: ${reason.typeNumber}`
+    case 'handshake_timeout':
+      return 'no handshake in time'
+    case 'pong_timeout':
+      return 'no answer to a ping'
+    case 'forged':
+      return 'bytes that the peer did not encrypt'
+    case 'no_init':
+      return 'it did not begin with init'
+    case 'second_init':
+      return 'it sent init twice'
+    case 'no_common_chain':
+      return 'it is on another network'
+    case 'ping_flood':
+      return 'too many pings'
+    case 'disconnected':
+      return 'the connection was lost'
+    case 'closed_by_owner':
+      return 'closed by this node'
+  }
 }
 
 export const createPeers = (options: PeersOptions): Peers => {
@@ -80,6 +127,7 @@ export const createPeers = (options: PeersOptions): Peers => {
   const kept = new Map<NodeId, { addresses: readonly string[]; attempts: number; cancel: Cancel | undefined }>()
   const listeners: Listener[] = []
   const dialling = new Map<NodeId, Promise<PeerInfo>>()
+  const ownId = nodeIdFromPoint(pointFromSecret(options.nodeSecret))
   let stopped = false
 
   const ephemeral = (): Uint8Array => {
@@ -117,16 +165,25 @@ export const createPeers = (options: PeersOptions): Peers => {
     return count
   }
 
+  /** The connection that the lower node id dialled stays. An old one that is only not known to be dead has no such claim. */
+  const crossed = (older: Session, newer: Session): boolean =>
+    older.inbound !== newer.inbound && clock.now() - older.readyAtMs < CROSSING_MS
+
   const becomeReady = (session: Session, nodeId: NodeId, features: Features): void => {
     session.nodeId = nodeId
     session.features = features
     if (!options.isKnown(nodeId) && session.inbound && strangers() >= MAX_STRANGERS)
       return end(session, 'too many peers without a channel')
     const older = byNode.get(nodeId)
+    if (older !== undefined && crossed(older, session) && session.inbound === ownId < nodeId) {
+      for (const settle of session.settled.splice(0)) settle(infoOf(older))
+      return end(session, 'the peer and we dialled at once')
+    }
     if (older !== undefined) end(older, 'replaced by a newer connection')
     if (session.over) return
     byNode.set(nodeId, session)
     session.ready = true
+    session.readyAtMs = clock.now()
     const keep = kept.get(nodeId)
     if (keep !== undefined) {
       keep.cancel?.()
@@ -171,7 +228,7 @@ export const createPeers = (options: PeersOptions): Peers => {
           if (session.ready && !session.over) receive(session, effect.message, effect.raw)
           break
         case 'closed':
-          end(session, effect.reason.code)
+          end(session, inWords(effect.reason))
           break
       }
     }
@@ -194,6 +251,7 @@ export const createPeers = (options: PeersOptions): Peers => {
       inbound,
       nodeId: undefined,
       ready: false,
+      readyAtMs: 0,
       over: false,
       features: undefined,
       inboxMessages: 0,
@@ -206,9 +264,7 @@ export const createPeers = (options: PeersOptions): Peers => {
       if (!session.over) perform(session, session.peer.step({ from: 'peer', type: 'bytes', bytes }))
     })
     connection.onClose((reason) => {
-      if (session.over) return
-      perform(session, session.peer.step({ from: 'peer', type: 'disconnected' }))
-      end(session, reason)
+      end(session, session.ready || inbound ? reason : `it hung up during the handshake: is the node id right? (${reason})`)
     })
     return session
   }
@@ -247,6 +303,9 @@ export const createPeers = (options: PeersOptions): Peers => {
   }
 
   const connect = (nodeId: NodeId, address: string): Promise<PeerInfo> => {
+    if (!isValidPoint(nodeIdToPoint(nodeId)))
+      return Promise.reject(new Error('no node has this id: it is not a point on the curve'))
+    if (nodeId === ownId) return Promise.reject(new Error('this is the id of this node itself'))
     const present = byNode.get(nodeId)
     if (present !== undefined) return Promise.resolve(infoOf(present))
     const under = dialling.get(nodeId)
@@ -256,12 +315,13 @@ export const createPeers = (options: PeersOptions): Peers => {
     return attempt
   }
 
-  const redial = (nodeId: NodeId): void => {
+  /** Dials a peer that is kept: at once the first time, else after a pause that grows with the attempts. */
+  const redial = (nodeId: NodeId, first = false): void => {
     const keep = kept.get(nodeId)
     if (stopped || keep === undefined || keep.cancel !== undefined || byNode.has(nodeId) || keep.addresses.length === 0) return
     const pause = Math.min(LONGEST_REDIAL_MS, FIRST_REDIAL_MS * 2 ** Math.min(keep.attempts, 10))
     const jitter = 0.5 + (random.bytes(1)[0] as number) / 512
-    keep.cancel = clock.setTimer(keep.attempts === 0 ? FIRST_REDIAL_MS * jitter : pause * jitter, () => {
+    keep.cancel = clock.setTimer(first ? 0 : pause * jitter, () => {
       keep.cancel = undefined
       if (stopped || kept.get(nodeId) !== keep || byNode.has(nodeId)) return
       const address = keep.addresses[keep.attempts % keep.addresses.length] as string
@@ -305,7 +365,7 @@ export const createPeers = (options: PeersOptions): Peers => {
       const keep = kept.get(nodeId)
       if (keep === undefined) kept.set(nodeId, { addresses, attempts: 0, cancel: undefined })
       else keep.addresses = addresses
-      redial(nodeId)
+      redial(nodeId, keep === undefined)
     },
     forget(nodeId) {
       kept.get(nodeId)?.cancel?.()

@@ -44,7 +44,7 @@ export const startLightning = async (config: Config, log: Log): Promise<Running>
     for (const close of closing.splice(0).toReversed()) await close()
   }
   try {
-    const store = await lmdbStore({ path: join(config.datadir, 'db') })
+    const store = lmdbStore({ path: join(config.datadir, 'db') })
     closing.push(() => store.close())
     const { seed, created } = loadSeed(config.datadir, systemRandom)
     if (created) log.warn({ file: join(config.datadir, 'seed') }, 'a new seed was made: copy its words to a safe place')

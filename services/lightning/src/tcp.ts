@@ -1,7 +1,7 @@
 /**
  * The Net port over TCP. BOLT 8 listens on plain TCP; addresses are `host:port`, IPv6 in brackets; port 0 takes a free one.
  */
-import { connect, createServer, type Socket } from 'node:net'
+import { connect, createServer, type Server, type Socket } from 'node:net'
 import type { Connection, Net } from '@leyden/runtime'
 
 /** Splits `host:port`. Throws on anything else. */
@@ -13,7 +13,8 @@ export const parseAddress = (address: string): { host: string; port: number } =>
   return { host, port }
 }
 
-const formatAddress = (host: string, port: number): string => (host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`)
+export const formatAddress = (host: string, port: number): string =>
+  host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
 
 const connectionOf = (socket: Socket): Connection => {
   socket.setNoDelay(true)
@@ -54,6 +55,19 @@ const connectionOf = (socket: Socket): Connection => {
   }
 }
 
+/** What went wrong at a socket. A name with several addresses gives one error for each of them, and no words of its own. */
+export const reasonOf = (error: Error): string => {
+  const [first] = error instanceof AggregateError ? (error.errors as unknown[]) : []
+  return first instanceof Error ? first.message : error.message
+}
+
+/** Stops listening; resolves when the port is free. Connections that were given stay. */
+export const stopListening = (server: Server): Promise<void> =>
+  new Promise((resolve) => {
+    server.close()
+    setImmediate(resolve)
+  })
+
 /** TCP sockets of this machine. A port that is taken rejects with a message that says so. */
 export const tcpNet = (): Net => ({
   listen: (address, onConnection) =>
@@ -71,7 +85,7 @@ export const tcpNet = (): Net => ({
         const bound = server.address()
         resolve({
           address: typeof bound === 'object' && bound !== null ? formatAddress(host, bound.port) : address,
-          close: () => new Promise((closed) => server.close(() => closed())),
+          close: () => stopListening(server),
         })
       })
     }),
@@ -79,7 +93,7 @@ export const tcpNet = (): Net => ({
     new Promise((resolve, reject) => {
       const { host, port } = parseAddress(address)
       const socket = connect({ host, port })
-      const fail = (error: Error): void => reject(new Error(`cannot reach ${address}: ${error.message}`))
+      const fail = (error: Error): void => reject(new Error(`cannot reach ${address}: ${reasonOf(error)}`))
       socket.once('error', fail)
       socket.once('connect', () => {
         socket.off('error', fail)

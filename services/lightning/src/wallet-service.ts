@@ -577,7 +577,8 @@ interface StoredAnswer {
  * Answers by Idempotency-Key, in the store. A key is written before the request runs: after a crash in between the request is run
  * again only where it cannot act twice (a payment hash, an invoice); a send is found by its reference.
  */
-const createIdempotency = ({ store, drive, clock, wallet }: Node): WalletService['idempotent'] => {
+const createIdempotency = (node: Node): WalletService['idempotent'] => {
+  const { store, drive, clock } = node
   const running = new Set<string>()
   const rowOf = (name: string): Uint8Array => key('idempotency', bytesToHex(sha256(utf8Encode(name))))
   const write = (name: string, answer: StoredAnswer): Promise<void> =>
@@ -593,8 +594,8 @@ const createIdempotency = ({ store, drive, clock, wallet }: Node): WalletService
           throw new Problem('idempotency_mismatch', 'this Idempotency-Key was used for another request: take a new one')
         if (stored.status !== undefined && stored.body !== undefined)
           return { status: stored.status, body: JSON.parse(stored.body) as unknown, replayed: true }
-        const sent =
-          wallet() === undefined ? undefined : listTransactions(wallet() as Wallet).find((view) => view.reference === name)
+        const wallet = node.wallet()
+        const sent = wallet === undefined ? undefined : listTransactions(wallet).find((view) => view.reference === name)
         if (sent !== undefined) return { status: 201, body: transactionResource(sent), replayed: true }
       }
       const createdAtMs = clock.now()

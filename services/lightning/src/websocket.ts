@@ -5,11 +5,12 @@
 import { createServer } from 'node:http'
 import type { Connection, Net } from '@leyden/runtime'
 import { WebSocket, WebSocketServer } from 'ws'
-import { parseAddress } from './tcp.ts'
+import { formatAddress, parseAddress, reasonOf, stopListening } from './tcp.ts'
 
 const PREFIX = 'ws:'
 /** One noise frame is at most 65,551 bytes; a sender may join a few. */
 const MAX_FRAME_BYTES = 1024 * 1024
+const HANDSHAKE_TIMEOUT_MS = 15_000
 
 const connectionOf = (socket: WebSocket, remoteAddress: string): Connection => {
   let reason: string | undefined
@@ -66,14 +67,14 @@ export const withWebSocket = (net: Net): Net => ({
       const server = new WebSocketServer({ server: http, maxPayload: MAX_FRAME_BYTES, perMessageDeflate: false })
       server.on('connection', (socket, request) => {
         const { remoteAddress = '', remotePort = 0 } = request.socket
-        onConnection(connectionOf(socket, `${PREFIX}${remoteAddress}:${remotePort}`))
+        onConnection(connectionOf(socket, `${PREFIX}${formatAddress(remoteAddress, remotePort)}`))
       })
       server.on('error', () => undefined) // reported by http
       http.on('error', (error: NodeJS.ErrnoException) =>
         reject(
           new Error(
             error.code === 'EADDRINUSE'
-              ? `${address} is taken by another process`
+              ? `${address} is taken by another process: stop it, or listen on another port`
               : `cannot listen on ${address}: ${error.message}`,
           ),
         ),
@@ -81,13 +82,13 @@ export const withWebSocket = (net: Net): Net => ({
       http.listen(port, host, () => {
         const bound = http.address()
         resolve({
-          address: typeof bound === 'object' && bound !== null ? `${PREFIX}${host}:${bound.port}` : address,
-          close: () =>
-            new Promise((closed) => {
-              server.close()
-              http.close(() => closed())
-              http.closeAllConnections()
-            }),
+          address: typeof bound === 'object' && bound !== null ? `${PREFIX}${formatAddress(host, bound.port)}` : address,
+          close: async () => {
+            server.close()
+            const stopped = stopListening(http)
+            http.closeAllConnections() // none that was given: those are no longer HTTP's
+            await stopped
+          },
         })
       })
     })
@@ -97,8 +98,12 @@ export const withWebSocket = (net: Net): Net => ({
     const target = address.slice(PREFIX.length)
     parseAddress(target)
     return new Promise((resolve, reject) => {
-      const socket = new WebSocket(`ws://${target}`, { maxPayload: MAX_FRAME_BYTES, perMessageDeflate: false })
-      socket.once('error', (error) => reject(new Error(`cannot reach ${address}: ${error.message}`)))
+      const socket = new WebSocket(`ws://${target}`, {
+        maxPayload: MAX_FRAME_BYTES,
+        perMessageDeflate: false,
+        handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
+      })
+      socket.on('error', (error) => reject(new Error(`cannot reach ${address}: ${reasonOf(error)}`)))
       socket.once('open', () => resolve(connectionOf(socket, address)))
     })
   },

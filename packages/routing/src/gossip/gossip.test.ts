@@ -166,6 +166,22 @@ describe('announcements of channels', () => {
     expect(step(gossip, from(alice, announcement))).toStrictEqual([])
   })
 
+  it('that come before the blocks that they speak of wait for them, with their updates', () => {
+    const gossip = emptyGossip()
+    step(gossip, connected(alice))
+    const early = scid(env.height - 3, 1, 0)
+    const announcement = announcementOf(early, bob, carol)
+    expect(step(gossip, from(alice, announcement))).toStrictEqual([])
+    step(gossip, from(alice, updateOf(early, bob, carol)))
+    expect(step(gossip, { from: 'clock', type: 'tick' })).toStrictEqual([])
+    const later = { ...env, height: BlockHeight(env.height + 2) }
+    expect(stepGossip(gossip, { from: 'clock', type: 'tick' }, later)).toStrictEqual([
+      { to: 'chain', type: 'lookupFunding', shortChannelId: early },
+    ])
+    stepGossip(gossip, { from: 'chain', type: 'funding', shortChannelId: early, found: unspent(announcement.script) }, later)
+    expect(gossip.graph.channels.get(early)?.policies.filter((policy) => policy !== undefined)).toHaveLength(1)
+  })
+
   it('with any wrong signature end the connection', () => {
     const { message } = announcementOf(ID, bob, carol)
     for (const field of ['nodeSignature1', 'nodeSignature2', 'bitcoinSignature1', 'bitcoinSignature2'] as const) {
