@@ -85,8 +85,8 @@ export type ChainOptions = {
   /** Seconds. */
   readonly now: () => number
   readonly log: Log
-  /** The tip has moved by one block; memory shows it already. */
-  readonly onTip: (change: 'connected' | 'disconnected', entry: HeaderEntry, block: Block) => void
+  /** The tip has moved by one block; memory shows it already. `settled`: it is the best that there is, nothing will follow at once. */
+  readonly onTip: (change: 'connected' | 'disconnected', entry: HeaderEntry, settled: boolean) => void
   readonly onTransaction: (tx: Tx) => void
 }
 
@@ -275,7 +275,7 @@ const connectTip = async (
   if (isBetter(entry, chain.best)) chain.best = entry
   applyBlockRemoval(pool, removal)
   for (const { txid } of removeExpired(pool, options.now())) dirty.add(txid)
-  options.onTip('connected', entry, block)
+  options.onTip('connected', entry, chain.best === entry)
   return undefined
 }
 
@@ -288,7 +288,7 @@ const disconnectTip = async (chain: Chain): Promise<readonly Tx[]> => {
   if (undo === undefined) throw new Error(`the data directory is damaged: undo data of block ${entry.hash} is missing`)
   await options.store.write(disconnectWrites(entry, block, disconnectBlock(block, undo, entry.height)))
   active.pop()
-  options.onTip('disconnected', entry, block)
+  options.onTip('disconnected', entry, false)
   return block.transactions.slice(1)
 }
 

@@ -151,7 +151,7 @@ export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT): 
       stopped,
       stop,
     }
-    log.info({ network: network.name, rpc: running.rpcUrl, link: running.linkUrl, p2p: running.p2pPort, datadir }, 'ledger ready')
+    log.info({ network: network.name, rpc: running.rpcUrl, link: running.linkUrl, p2p: running.p2pPort, datadir }, 'ready')
     return running
   } catch (error) {
     await closeAll()

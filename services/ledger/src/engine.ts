@@ -21,6 +21,7 @@ import {
 } from '@leyden/bitcoin'
 import {
   addHeader,
+  ancestorAt,
   bestHeader,
   buildBlock,
   chooseTransactions,
@@ -125,27 +126,45 @@ export const createLedgerEngine = async (options: LedgerEngineOptions): Promise<
   const { store, network, clock, log = SILENT } = options
   const listeners = new Set<(event: LedgerEvent) => void>()
   const emit = (event: LedgerEvent): void => {
-    for (const listener of listeners) listener(event)
+    for (const listener of listeners)
+      try {
+        listener(event)
+      } catch (error) {
+        log.error({ error: String(error) }, 'a follower of the ledger threw')
+      }
   }
   const now = (): number => Math.floor(clock.now() / 1000)
+  /** The tip that is shown: in the middle of a reorganisation still the old one. */
+  let shown: HeaderEntry | undefined
+  const publish = (entry: HeaderEntry): void => {
+    if (shown === undefined || shown === entry) return
+    shown = entry
+    emit({ type: 'tipChanged' })
+  }
   const chain = await openChain({
     store,
     network,
     now,
     log,
-    onTip: (change, entry) => {
+    onTip: (change, entry, settled) => {
       log.debug({ height: entry.height, hash: entry.hash }, `block ${change}`)
-      emit({ type: 'tipChanged' })
+      if (settled) publish(entry)
     },
     onTransaction: (tx) => emit({ type: 'transactionSeen', tx }),
   })
   const { tree, pool, active } = chain
+  shown = tipOf(chain)
+  const shownTip = (): HeaderEntry => shown as HeaderEntry
+  const shownAt = (height: number): HeaderEntry | undefined =>
+    shown === tipOf(chain) ? active[height] : ancestorAt(shownTip(), height)
 
   let queue: Promise<unknown> = Promise.resolve()
   let closed = false
   const inQueue = <T>(job: () => Promise<T>): Promise<T> => {
     if (closed) return Promise.reject(new Error('the ledger is closed'))
-    const run = queue.then(job)
+    const run = queue.then(job).finally(() => {
+      if (tipOf(chain) === chain.best) publish(chain.best)
+    })
     queue = run.catch(() => undefined)
     return run
   }
@@ -181,7 +200,6 @@ export const createLedgerEngine = async (options: LedgerEngineOptions): Promise<
       const known = tree.entries.get(blockHash(block.header))
       const outcome = await takeBlock(chain, block)
       if (known !== undefined && outcome.status !== 'duplicate' && known.stored) headersWithoutBlock--
-      if (tipOf(chain).chainWork > bestSeen.chainWork || bestSeen.failed !== 'none') bestSeen = bestHeader(tree)
       return outcome
     })
 
@@ -258,12 +276,15 @@ export const createLedgerEngine = async (options: LedgerEngineOptions): Promise<
     network,
     tree,
     pool,
-    tip: () => ({ height: tipOf(chain).height, hash: tipOf(chain).hash }),
-    tipEntry: () => tipOf(chain),
-    bestHeaderEntry: () => (bestSeen.failed === 'none' ? bestSeen : (bestSeen = bestHeader(tree))),
-    isActive: (entry) => active[entry.height] === entry,
-    locator: () => locator(tipOf(chain)),
-    hashAtHeight: (height: BlockHeight) => active[height]?.hash,
+    tip: () => ({ height: shownTip().height, hash: shownTip().hash }),
+    tipEntry: shownTip,
+    bestHeaderEntry() {
+      if (bestSeen.failed !== 'none') bestSeen = bestHeader(tree)
+      return bestSeen.chainWork > shownTip().chainWork ? bestSeen : shownTip()
+    },
+    isActive: (entry) => shownAt(entry.height) === entry,
+    locator: () => locator(shownTip()),
+    hashAtHeight: (height: BlockHeight) => shownAt(height)?.hash,
     headerByHash: (hash) => tree.entries.get(hash),
     blockByHash: (hash) => loadBlock(chain, hash),
     blockBytes: (hash) => readBlockBytes(store, hash),

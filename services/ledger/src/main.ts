@@ -2,84 +2,83 @@
 /** The ledger daemon: `leyden-ledger`. Configuration, start, signals; everything else is daemon.ts. */
 import { realpathSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { defineCommand, runMain } from 'citty'
+import { defineCommand, runCommand, showUsage } from 'citty'
 import { pino } from 'pino'
 import { ConfigError, defaultDatadir, loadConfig } from './config.ts'
 import { startLedger } from './daemon.ts'
 
-const text = (description: string, valueHint: string) => ({ type: 'string', description, valueHint }) as const
+/** Each flag is also known by its name in lower case, as bitcoind writes them. */
+const text = (name: string, description: string, valueHint: string) =>
+  ({ type: 'string', description, valueHint, ...(name === name.toLowerCase() ? {} : { alias: [name.toLowerCase()] }) }) as const
+
+const args = {
+  datadir: text('datadir', `where the chain is kept (default ${defaultDatadir()})`, 'path'),
+  network: text('network', 'regtest, signet, testnet4 or mainnet (default regtest)', 'name'),
+  rpcBind: text('rpcBind', 'address for RPC and link (default 127.0.0.1)', 'address'),
+  rpcPort: text('rpcPort', 'port of JSON-RPC (default 18443 on regtest)', 'port'),
+  p2pBind: text('p2pBind', 'address for peers (default 127.0.0.1)', 'address'),
+  p2pPort: text('p2pPort', 'port for peers (default 18444 on regtest)', 'port'),
+  linkPort: text('linkPort', 'port of the link for channel services (default: RPC port + 2)', 'port'),
+  rpcUser: text('rpcUser', 'user for JSON-RPC beside the cookie file', 'name'),
+  rpcPassword: text('rpcPassword', 'its password (better in the file or the environment)', 'password'),
+  connect: text('connect', 'peers to stay connected to, separated by commas', 'host:port'),
+  minerAddress: text('minerAddress', 'mine to this address, with --block-every', 'address'),
+  blockEvery: text('blockEvery', 'mine a block every so many seconds', 'seconds'),
+  logLevel: text('logLevel', 'debug, info, warn, error or silent (default info)', 'level'),
+} as const
 
 const command = defineCommand({
   meta: {
     name: 'leyden-ledger',
     version: '0.1.0',
     description:
-      'A Bitcoin base-layer node: validates the chain, keeps the mempool, mines on regtest, speaks bitcoind’s JSON-RPC and P2P. ' +
-      'Settings may also stand in DATADIR/ledger.json (blockEvery) or in the environment (LEYDEN_LEDGER_BLOCK_EVERY).',
+      'A Bitcoin base-layer node: validates the chain, keeps the mempool, mines on regtest, speaks the JSON-RPC of bitcoind and P2P. ' +
+      'Settings may also stand in DATADIR/ledger.json ("blockEvery") or in the environment (LEYDEN_LEDGER_BLOCK_EVERY).',
   },
-  args: {
-    datadir: text(`where the chain is kept (default ${defaultDatadir()})`, 'path'),
-    network: text('regtest, signet, testnet4 or mainnet (default regtest)', 'name'),
-    rpcbind: text('address for RPC and link (default 127.0.0.1)', 'address'),
-    rpcport: text('port of JSON-RPC (default 18443 on regtest)', 'port'),
-    p2pbind: text('address for peers (default 127.0.0.1)', 'address'),
-    p2pport: text('port for peers (default 18444 on regtest)', 'port'),
-    linkport: text('port of the link for channel services (default: RPC port + 2)', 'port'),
-    rpcuser: text('user for JSON-RPC beside the cookie file', 'name'),
-    rpcpassword: text('its password', 'password'),
-    connect: text('peers to stay connected to, separated by commas', 'host:port'),
-    'miner-address': text('mine to this address, with --block-every', 'address'),
-    'block-every': text('mine a block every so many seconds', 'seconds'),
-    loglevel: text('debug, info, warn, error or silent (default info)', 'level'),
-  },
-  async run({ args }) {
-    const flags = {
-      datadir: args.datadir,
-      network: args.network,
-      rpcBind: args.rpcbind,
-      rpcPort: args.rpcport,
-      p2pBind: args.p2pbind,
-      p2pPort: args.p2pport,
-      linkPort: args.linkport,
-      rpcUser: args.rpcuser,
-      rpcPassword: args.rpcpassword,
-      connect: args.connect,
-      minerAddress: args['miner-address'],
-      blockEvery: args['block-every'],
-      logLevel: args.loglevel,
-    }
-    const config = loadConfig(flags, process.env)
-    const log = pino({ level: config.logLevel, base: { service: 'ledger' } }, pino.destination({ dest: 2, sync: true }))
+  args,
+  async run({ args: given, rawArgs }) {
+    const unknown = rawArgs.find((word) => !isKnown(word.split('=', 1)[0] as string) && word.startsWith('-'))
+    if (unknown !== undefined) throw new ConfigError(`unknown flag ${unknown}: --help lists what there is`)
+    if (given._.length > 0) throw new ConfigError(`unexpected argument ${given._[0]}`)
+    const config = loadConfig(
+      Object.fromEntries(Object.keys(args).map((name) => [name, given[name as keyof typeof args]])),
+      process.env,
+    )
+    const log = pino({ level: config.logLevel, base: { service: 'ledger' } }, pino.destination({ dest: 1, sync: true }))
     const ledger = await startLedger(config, log)
     const stop = (signal: NodeJS.Signals): void => {
       log.info({ signal }, 'stopping')
       void ledger.stop()
     }
-    process.once('SIGTERM', stop)
-    process.once('SIGINT', stop)
+    process.on('SIGTERM', stop)
+    process.on('SIGINT', stop)
     await ledger.stopped
     log.info({}, 'stopped')
+    process.off('SIGTERM', stop)
+    process.off('SIGINT', stop)
   },
 })
 
-const EXPECTED = new Set(['ConfigError', 'PortTaken', 'StoreInUse', 'StoreMismatch'])
+const kebab = (name: string): string => name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
+const FLAGS = new Set(Object.keys(args).flatMap((name) => [name, name.toLowerCase(), kebab(name)].map((flag) => `--${flag}`)))
+const isKnown = (flag: string): boolean => FLAGS.has(flag)
 
-/** Runs the command line; a mistake of the caller's ends in one line and exit code 1. */
+/** Mistakes of whoever starts it, told in one line. */
+const EXPECTED = new Set(['ConfigError', 'PortTaken', 'StoreInUse', 'StoreMismatch', 'CLIError'])
+
+/** Runs the command line. */
 export const main = async (argv: readonly string[]): Promise<void> => {
+  if (argv.includes('--help') || argv.includes('-h')) return showUsage(command)
+  if (argv.includes('--version')) return void process.stdout.write('0.1.0\n')
   try {
-    const { run } = command
-    if (argv.includes('--help') || argv.includes('-h') || argv.includes('--version')) {
-      await runMain(command, { rawArgs: [...argv] })
-      return
-    }
-    if (run === undefined) throw new ConfigError('nothing to run')
-    const { runCommand } = await import('citty')
     await runCommand(command, { rawArgs: [...argv] })
   } catch (error) {
-    const known = error instanceof Error && (EXPECTED.has(error.name) || error.name === 'CLIError')
-    process.stderr.write(
-      `leyden-ledger: ${known ? error.message : String(error instanceof Error ? (error.stack ?? error) : error)}\n`,
-    )
+    const isExpected = error instanceof Error && EXPECTED.has(error.name)
+    const told =
+      isExpected || !(error instanceof Error)
+        ? String(error instanceof Error ? error.message : error)
+        : (error.stack ?? error.message)
+    process.stderr.write(`leyden-ledger: ${told}\n`)
     process.exitCode = 1
   }
 }

@@ -34,12 +34,12 @@ const hex32 = (n: number): string => (n >>> 0).toString(16).padStart(8, '0')
 
 export const chainWorkHex = (work: bigint): string => work.toString(16).padStart(64, '0')
 
-/** How much harder than the easiest of Bitcoin's first blocks. */
+/** How much harder than the easiest of Bitcoin's first blocks, to the 16 digits that Bitcoin Core prints. */
 export const difficulty = (bits: number): number => {
   let value = 0xffff / (bits & 0xff_ffff)
   for (let shift = bits >>> 24; shift < 29; shift++) value *= 256
   for (let shift = bits >>> 24; shift > 29; shift--) value /= 256
-  return value
+  return Number(value.toPrecision(16))
 }
 
 /** Blocks on it, itself counted; -1 off the active chain. */
