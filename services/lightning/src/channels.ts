@@ -27,6 +27,8 @@ export interface ChannelsOptions {
   /** What a channel tells its owner. `channel` is its state after the step. */
   owner(batch: Batch<NodeEffect>, channel: Channel, effect: OwnerEffect): void
   publish(batch: Batch<NodeEffect>, effect: Publish): void
+  /** The connection that the jobs so far have seen; undefined: there is none. */
+  session(nodeId: NodeId): number | undefined
 }
 
 export interface Channels {
@@ -77,13 +79,15 @@ export const createChannels = (options: ChannelsOptions): Channels => {
 
   const perform = (batch: Batch<NodeEffect>, channel: Channel, effects: readonly ChannelEffect[]): void => {
     const owner: OwnerEffect[] = []
+    const nodeId = channel.remoteNodeId
+    const session = options.session(nodeId)
     for (const effect of effects) {
       switch (effect.type) {
         case 'send':
-          batch.emit({ to: 'peer', type: 'send', nodeId: channel.remoteNodeId, message: effect.message })
+          if (session !== undefined) batch.emit({ to: 'peer', type: 'send', nodeId, session, message: effect.message })
           break
         case 'disconnect':
-          batch.emit({ to: 'peer', type: 'disconnect', nodeId: channel.remoteNodeId })
+          if (session !== undefined) batch.emit({ to: 'peer', type: 'disconnect', nodeId, session })
           break
         case 'publish':
           options.publish(batch, effect)

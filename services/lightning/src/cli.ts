@@ -6,8 +6,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { createClient, Problem, unwrap } from '@leyden/api/client'
 import { type ArgsDef, type CommandDef, defineCommand, runMain } from 'citty'
-import { defaultDatadir } from './config.ts'
-import { startCommand } from './start.ts'
+import { defaultDatadir } from './datadir.ts'
 
 const common = {
   node: {
@@ -79,7 +78,8 @@ const simple = (description: string, run: (client: Client) => Promise<unknown>):
 const query = { query: {} }
 
 const commands = {
-  start: startCommand,
+  // Loaded when it is asked for: a client needs no node.
+  start: async () => (await import('./start.ts')).startCommand,
   info: simple('this node: id, network, height', (c) => unwrap(c.v1.node.$get())),
   balance: simple('balances on chain and in channels', (c) => unwrap(c.v1.balance.$get())),
   address: defineCommand({

@@ -2,9 +2,9 @@
  * Configuration of a Lightning node: flags over environment (LEYDEN_*) over DATADIR/leyden.json over defaults. Checked once, at start.
  */
 import { existsSync, readFileSync } from 'node:fs'
-import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { z } from 'zod'
+import { defaultDatadir } from './datadir.ts'
 import { parseAddress } from './tcp.ts'
 
 const hostPort = z.string().refine(
@@ -18,10 +18,20 @@ const hostPort = z.string().refine(
   },
   { message: 'host:port' },
 )
-const list = z.preprocess(
-  (value) => (typeof value === 'string' ? value.split(',').filter((part) => part !== '') : value),
-  z.array(hostPort).max(16),
-)
+const split = (value: unknown): unknown =>
+  typeof value === 'string'
+    ? value
+        .split(',')
+        .map((part) => part.trim())
+        .filter((part) => part !== '')
+    : value
+const list = z.preprocess(split, z.array(hostPort).max(16))
+/** A whole number; from a flag or the environment in digits. */
+const integer = (least: number, most: number) =>
+  z.preprocess(
+    (value) => (typeof value === 'string' && /^\d{1,15}$/.test(value) ? Number(value) : value),
+    z.int({ error: 'a whole number' }).min(least, `at least ${least}`).max(most, `at most ${most}`),
+  )
 
 export const configSchema = z.strictObject({
   network: z.enum(['regtest', 'signet', 'testnet4', 'mainnet']).default('regtest'),
@@ -39,32 +49,31 @@ export const configSchema = z.strictObject({
   /** Where the wallet API listens. */
   api: hostPort.default('127.0.0.1:9740'),
   /** Hostnames besides loopback under which the API may be called. */
-  apiHosts: z
-    .preprocess((value) => (typeof value === 'string' ? value.split(',') : value), z.array(z.string()).max(16))
-    .default([]),
+  apiHosts: z.preprocess(split, z.array(z.string()).max(16)).default([]),
   /** The ledger's link. */
   ledger: z.url({ protocol: /^wss?$/ }).default('ws://127.0.0.1:18445'),
   /** The file that holds the link's token: the ledger's `.cookie`. */
   ledgerCookie: z.string().optional(),
   logLevel: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
   /** Forwarding policy of new channels. */
-  feeBaseMsat: z.coerce.number().int().min(0).max(10_000_000).default(1000),
-  feeProportionalMillionths: z.coerce.number().int().min(0).max(1_000_000).default(100),
-  cltvExpiryDelta: z.coerce.number().int().min(18).max(2016).default(80),
+  feeBaseMsat: integer(0, 10_000_000).default(1000),
+  feeProportionalMillionths: integer(0, 1_000_000).default(100),
+  cltvExpiryDelta: integer(18, 2016).default(80),
   /** Confirmations that a funding transaction needs. */
-  minimumDepth: z.coerce.number().int().min(1).max(144).default(3),
+  minimumDepth: integer(1, 144).default(3),
 })
 export type Config = z.output<typeof configSchema> & { readonly datadir: string }
 
 const KEYS = Object.keys(configSchema.shape) as (keyof typeof configSchema.shape)[]
 const envName = (key: string): string => `LEYDEN_${key.replaceAll(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`
 
+const flagName = (key: string): string => `--${key.replaceAll(/[A-Z]/g, (letter) => `-${letter}`).toLowerCase()}`
+const camelCase = (flag: string): string => flag.replaceAll(/-([a-z])/g, (_, letter: string) => letter.toUpperCase())
+
 /** A mistake in the configuration, in words for its author. */
 export class ConfigError extends Error {
   override name = 'ConfigError'
 }
-
-export const defaultDatadir = (): string => join(homedir(), '.leyden', 'lightning')
 
 /** The configuration in force. Throws {@link ConfigError} naming the setting, where it came from, and what is wrong. */
 export const loadConfig = (
@@ -75,20 +84,27 @@ export const loadConfig = (
   const path = join(datadir, 'leyden.json')
   let file: Record<string, unknown> = {}
   if (existsSync(path)) {
+    let content: unknown
     try {
-      file = JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>
+      content = JSON.parse(readFileSync(path, 'utf8'))
     } catch (error) {
       throw new ConfigError(`${path} is not JSON: ${(error as Error).message}`)
     }
+    if (typeof content !== 'object' || content === null || Array.isArray(content))
+      throw new ConfigError(`${path} must hold one JSON object of settings`)
+    file = content as Record<string, unknown>
     for (const name of Object.keys(file))
       if (!(KEYS as string[]).includes(name))
         throw new ConfigError(`${path}: unknown setting "${name}"; known are ${KEYS.join(', ')}`)
   }
+  for (const name of Object.keys(flags))
+    if (name !== '_' && name !== 'datadir' && !(KEYS as string[]).includes(camelCase(name)))
+      throw new ConfigError(`unknown flag --${name}; see --help`)
   const merged: Record<string, unknown> = {}
   const source: Record<string, string> = {}
   for (const key of KEYS) {
     const candidates: [unknown, string][] = [
-      [flags[key], `--${key}`],
+      [flags[key], flagName(key)],
       [env[envName(key)], envName(key)],
       [file[key], path],
     ]

@@ -5,8 +5,15 @@ import type { Tx } from '@leyden/bitcoin'
 import type { Message, NodeId } from '@leyden/lnwire'
 
 export type NodeEffect =
-  | { readonly to: 'peer'; readonly type: 'send'; readonly nodeId: NodeId; readonly message: Message }
+  /** Over this connection and no later one: a channel that has been cut off says channel_reestablish first. */
+  | {
+      readonly to: 'peer'
+      readonly type: 'send'
+      readonly nodeId: NodeId
+      readonly session: number | undefined
+      readonly message: Message
+    }
   | { readonly to: 'peer'; readonly type: 'sendRaw'; readonly nodeId: NodeId; readonly raw: Uint8Array }
-  | { readonly to: 'peer'; readonly type: 'disconnect'; readonly nodeId: NodeId }
+  | { readonly to: 'peer'; readonly type: 'disconnect'; readonly nodeId: NodeId; readonly session: number | undefined }
   /** One transaction, or parents and child as a package. `label` is for the log. */
   | { readonly to: 'chain'; readonly type: 'broadcast'; readonly transactions: readonly Tx[]; readonly label: string }

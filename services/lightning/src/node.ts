@@ -209,11 +209,11 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
   const release = (effect: NodeEffect): void => {
     switch (effect.type) {
       case 'send':
-        return peers.send(effect.nodeId, effect.message)
+        return peers.send(effect.nodeId, effect.message, effect.session)
       case 'sendRaw':
         return peers.sendRaw(effect.nodeId, effect.raw)
       case 'disconnect':
-        return peers.disconnect(effect.nodeId)
+        return peers.disconnect(effect.nodeId, effect.session)
       case 'broadcast':
         ports.chain.broadcast(effect.transactions).then(
           (result) => {
@@ -452,7 +452,9 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
     publishToChain(batch, effect)
   }
 
-  const channels: Channels = createChannels({ env, owner, publish })
+  /** Connections as the jobs see them, which run behind the sockets. */
+  const sessions = new Map<NodeId, number>()
+  const channels: Channels = createChannels({ env, owner, publish, session: (remote) => sessions.get(remote) })
 
   const keepSat = (batch: Batch<NodeEffect> | undefined, more = 0): bigint => {
     let anchors = more
@@ -494,6 +496,7 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
         to: 'peer',
         type: 'send',
         nodeId: remote,
+        session: sessions.get(remote),
         message: { type: 'error', channelId: message.temporaryChannelId, data: utf8Encode(text) },
       })
     const negotiated = negotiatedWith(remote)
@@ -535,6 +538,7 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
         to: 'peer',
         type: 'send',
         nodeId: remote,
+        session: sessions.get(remote),
         message: { type: 'error', channelId: id, data: utf8Encode('no such channel') },
       })
   }
@@ -622,9 +626,10 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
     features,
     chainHash: chainHash(network),
     isKnown: hasChannelWith,
-    onReady(remote, remoteFeatures) {
+    onReady(remote, remoteFeatures, session) {
       gossip.input({ from: 'peer', type: 'connected', peer: remote, queries: remoteFeatures.known.gossip_queries !== undefined })
       atPeer(remote, (batch) => {
+        sessions.set(remote, session)
         events.append(batch, 'peer.connected', { nodeId: remote })
         for (const channel of channelsOf(batch, remote))
           channels.step(batch, channel.channelId, { from: 'peer', type: 'connected', remoteFeatures })
@@ -634,6 +639,7 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
     onClosed(remote) {
       gossip.input({ from: 'peer', type: 'disconnected', peer: remote })
       atPeer(remote, (batch) => {
+        sessions.delete(remote)
         events.append(batch, 'peer.disconnected', { nodeId: remote })
         for (const channel of channelsOf(batch, remote))
           channels.step(batch, channel.channelId, { from: 'peer', type: 'disconnected' })

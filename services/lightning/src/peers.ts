@@ -43,7 +43,8 @@ export interface PeersOptions {
   readonly chainHash: Uint8Array
   /** Whether we have a channel with this peer: its connection is never refused. */
   isKnown(nodeId: NodeId): boolean
-  onReady(nodeId: NodeId, remoteFeatures: Features): void
+  /** `session` numbers the connection: what is meant for one must not leave by the next. */
+  onReady(nodeId: NodeId, remoteFeatures: Features, session: number): void
   /** Resolves when the message has been dealt with. */
   onMessage(nodeId: NodeId, message: Message, raw: Uint8Array): Promise<void>
   onClosed(nodeId: NodeId): void
@@ -63,9 +64,10 @@ export interface Peers {
   /** Keeps dialling this peer, with growing pauses, until `forget`. */
   keep(nodeId: NodeId, addresses: readonly string[]): void
   forget(nodeId: NodeId): void
-  send(nodeId: NodeId, message: Message): void
+  /** Over the connection `session`, or whichever there is; dropped when that is gone. */
+  send(nodeId: NodeId, message: Message, session?: number): void
   sendRaw(nodeId: NodeId, raw: Uint8Array): void
-  disconnect(nodeId: NodeId): void
+  disconnect(nodeId: NodeId, session?: number): void
   info(nodeId: NodeId): PeerInfo | undefined
   list(): readonly PeerInfo[]
   stop(): Promise<void>
@@ -73,6 +75,7 @@ export interface Peers {
 
 /** One socket with its machine. */
 interface Session {
+  readonly number: number
   readonly connection: Connection
   readonly peer: Peer
   readonly inbound: boolean
@@ -128,6 +131,7 @@ export const createPeers = (options: PeersOptions): Peers => {
   const listeners: Listener[] = []
   const dialling = new Map<NodeId, Promise<PeerInfo>>()
   const ownId = nodeIdFromPoint(pointFromSecret(options.nodeSecret))
+  let nextSession = 1
   let stopped = false
 
   const ephemeral = (): Uint8Array => {
@@ -191,7 +195,7 @@ export const createPeers = (options: PeersOptions): Peers => {
       keep.attempts = 0
     }
     log.info({ peer: nodeId, address: session.connection.remoteAddress, inbound: session.inbound }, 'peer connected')
-    options.onReady(nodeId, features)
+    options.onReady(nodeId, features, session.number)
     for (const settle of session.settled.splice(0)) settle(infoOf(session))
   }
 
@@ -244,6 +248,7 @@ export const createPeers = (options: PeersOptions): Peers => {
       nowMs: clock.now(),
     }
     const session: Session = {
+      number: nextSession++,
       connection,
       peer: createPeer(
         remoteNodeId === undefined ? { ...shared, role: 'responder' } : { ...shared, role: 'initiator', remoteNodeId },
@@ -343,10 +348,15 @@ export const createPeers = (options: PeersOptions): Peers => {
 
   const post = (
     nodeId: NodeId,
-    input: { from: 'owner'; type: 'send'; message: Message } | { from: 'owner'; type: 'sendRaw'; raw: Uint8Array },
+    input:
+      | { from: 'owner'; type: 'send'; message: Message }
+      | { from: 'owner'; type: 'sendRaw'; raw: Uint8Array }
+      | { from: 'owner'; type: 'close' },
+    number?: number,
   ): void => {
     const session = byNode.get(nodeId)
-    if (session !== undefined && !session.over) perform(session, session.peer.step(input))
+    if (session === undefined || session.over || (number !== undefined && session.number !== number)) return
+    perform(session, session.peer.step(input))
   }
 
   return {
@@ -371,12 +381,9 @@ export const createPeers = (options: PeersOptions): Peers => {
       kept.get(nodeId)?.cancel?.()
       kept.delete(nodeId)
     },
-    send: (nodeId, message) => post(nodeId, { from: 'owner', type: 'send', message }),
+    send: (nodeId, message, session) => post(nodeId, { from: 'owner', type: 'send', message }, session),
     sendRaw: (nodeId, raw) => post(nodeId, { from: 'owner', type: 'sendRaw', raw }),
-    disconnect(nodeId) {
-      const session = byNode.get(nodeId)
-      if (session !== undefined) perform(session, session.peer.step({ from: 'owner', type: 'close' }))
-    },
+    disconnect: (nodeId, session) => post(nodeId, { from: 'owner', type: 'close' }, session),
     info: (nodeId) => {
       const session = byNode.get(nodeId)
       return session === undefined ? undefined : infoOf(session)
