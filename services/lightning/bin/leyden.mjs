@@ -1,14 +1,15 @@
 #!/usr/bin/env node
-/** `leyden`: the built CLI where there is one, else its source by tsx (inside the workspace). */
+/** `leyden`: its source by tsx inside the workspace, the built CLI where it is installed. */
 import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 
 const built = new URL('../dist/cli.js', import.meta.url)
 const source = new URL('../src/cli.ts', import.meta.url)
 if (existsSync(source)) {
   const child = spawn(
     process.execPath,
-    ['--conditions=@leyden/source', '--import', import.meta.resolve('tsx'), source.pathname, ...process.argv.slice(2)],
+    ['--conditions=@leyden/source', '--import', import.meta.resolve('tsx'), fileURLToPath(source), ...process.argv.slice(2)],
     { stdio: 'inherit' },
   )
   for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal))
