@@ -204,7 +204,7 @@ export const mineUntil = async (
 ): Promise<number> => {
   for (let mined = 0; ; mined += atOnce) {
     // What a node does with a block comes a moment after it has seen it.
-    const found = await waitFor(what, done, { timeoutMs: 700, everyMs: 100 }).catch(() => false)
+    const found = await waitFor(what, done, { timeoutMs: 250, everyMs: 50 }).catch(() => false)
     if (found) return mined
     if (mined >= most) throw new Error(`mined ${mined} blocks in vain for this: ${what}`)
     await world.mine(atOnce)
