@@ -3,6 +3,7 @@
  * BOLT 3 § to_local_anchor; BOLT 5 § Generation of HTLC Transactions: the remote's signature covers its pair of input and output only,
  * ours must cover everything, else anyone could attach more.
  */
+import { equalBytes } from '@leyden/codec'
 import { outpointKey, sameOutpoint, SIGHASH, sighashV0, txid, type Tx, type TxOutput } from '@leyden/bitcoin'
 import type { Publication } from '../effect.ts'
 import type { Signer } from '../env.ts'
@@ -41,8 +42,10 @@ export const signAnchorSpend = (
   const output = tx.outputs[inputIndex]
   if (!sameOutpoint(input.outpoint, asked.outpoint) || input.sequence !== asked.sequence)
     throw new RangeError(`not the HTLC: ${outpointKey(input.outpoint)}`)
-  if (tx.lockTime !== publication.tx.lockTime || tx.version !== publication.tx.version || output?.value !== paid.value)
-    throw new RangeError('the HTLC transaction was changed where the remote has signed')
+  if (tx.lockTime !== publication.tx.lockTime || tx.version !== publication.tx.version)
+    throw new RangeError('locks or version of the HTLC transaction were changed')
+  if (output === undefined || output.value !== paid.value || !equalBytes(output.scriptPubKey, paid.scriptPubKey))
+    throw new RangeError('the output of the HTLC was changed')
   const hash = sighashV0(tx, inputIndex, witnessScript, spent.value, SIGHASH.all)
   const signature = signer.sign(keyIndex, { key: 'htlc', perCommitmentPoint }, hash)
   return htlcTransactionWitness(remoteSignature, otherSighashType('anchors'), signature, preimage, witnessScript)

@@ -89,6 +89,6 @@ test('every course of a close ends, with one outcome for each HTLC', () => {
         expect(told).toEqual(expect.arrayContaining(taken))
       }
     }),
-    { numRuns: 40 },
+    { numRuns: 25 },
   )
 })

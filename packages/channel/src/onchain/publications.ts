@@ -3,7 +3,7 @@
  * same after a restart. Everything is published again at each block until it, or something else in its place, is confirmed (S9, S20).
  * BOLT 5 § Failing a Channel.
  */
-import { BlockHeight, FeeratePerKw, Sat, txid, txWeight, type Tx } from '@leyden/bitcoin'
+import { BlockHeight, FeeratePerKw, Sat, type Tx } from '@leyden/bitcoin'
 import type { Publication } from '../effect.ts'
 import type { ChannelEnv, ChannelPolicy, Signer } from '../env.ts'
 import type { Channel } from '../state.ts'
@@ -13,7 +13,7 @@ import { signedLocalCommitment } from '../transactions/signatures.ts'
 import { COMMITMENT_WEIGHT, HTLC_OUTPUT_WEIGHT } from '../transactions/weight.ts'
 import { nextBid } from './bump.ts'
 import { claimId, claimOf, publicationOf, type Claim } from './claim.ts'
-import { closingPublications } from './mutual.ts'
+import { closingPublications, spendPublication } from './mutual.ts'
 import { preimageFor } from './preimage.ts'
 import type { Onchain } from './state.ts'
 
@@ -126,19 +126,6 @@ const commitmentPublication = (channel: Channel, own: OwnCommitment, bid: Feerat
   }
 }
 
-const displacedPublication = (channel: Channel, tx: Tx): Publication => {
-  const feeSat = Sat(channel.capacitySat - tx.outputs.reduce((sum, { value }) => sum + value, 0n))
-  return {
-    id: `${channel.channelId}/${txid(tx)}`,
-    channelId: channel.channelId,
-    kind: 'whole',
-    tx,
-    spentValuesSat: [channel.capacitySat],
-    feeratePerKw: FeeratePerKw(Number((feeSat * 1000n) / BigInt(txWeight(tx)))),
-    budgetSat: feeSat,
-  }
-}
-
 /** The channel with its bids as they should be on the present tip; the same channel when none moved. */
 export const rebid = (channel: Channel, env: ChannelEnv): Channel => {
   const { onchain } = channel
@@ -170,7 +157,7 @@ export const publications = (channel: Channel, env: ChannelEnv): Publication[] =
   }
   const closings = closingPublications(channel)
   const own = onchain?.forced === true ? ownCommitment(channel, env.policy, env.signer) : undefined
-  const displaced = onchain?.displaced === undefined ? undefined : displacedPublication(channel, onchain.displaced)
+  const displaced = onchain?.displaced === undefined ? undefined : spendPublication(channel, onchain.displaced)
   return [
     ...closings,
     ...(displaced === undefined || closings.some(({ id }) => id === displaced.id) ? [] : [displaced]),
