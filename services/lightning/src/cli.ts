@@ -4,6 +4,7 @@
  */
 import { existsSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { createClient, Problem, unwrap } from '@leyden/api/client'
 import { type ArgsDef, type CommandDef, defineCommand, runMain } from 'citty'
 import { defaultDatadir } from './datadir.ts'
@@ -70,6 +71,11 @@ const amount = (text: string | undefined, name: string): number | undefined => {
   if (!/^\d+$/.test(text)) throw new Error(`--${name}: a whole number, without unit`)
   return Number(text)
 }
+const feerate = (text: string | undefined): { readonly feeratePerVbyte?: number } => {
+  if (text === undefined) return {}
+  if (!/^\d+(\.\d+)?$/.test(text)) throw new Error('--feerate: satoshi per vbyte, a number')
+  return { feeratePerVbyte: Number(text) }
+}
 
 /** A command without arguments of its own. */
 const simple = (description: string, run: (client: Client) => Promise<unknown>): CommandDef<typeof common> =>
@@ -102,7 +108,7 @@ const commands = {
             json: {
               address: args.address,
               ...(args.amountSat === 'all' ? { all: true as const } : { amountSat: amount(args.amountSat, 'amount') as number }),
-              ...(args.feerate === undefined ? {} : { feeratePerVbyte: Number(args.feerate) }),
+              ...feerate(args.feerate),
             },
           }),
         ),
@@ -151,7 +157,7 @@ const commands = {
               capacitySat: amount(args.capacitySat, 'capacity') as number,
               announce: !args.private,
               ...(args.pushMsat === undefined ? {} : { pushMsat: amount(args.pushMsat, 'push-msat') as number }),
-              ...(args.feerate === undefined ? {} : { feeratePerVbyte: Number(args.feerate) }),
+              ...feerate(args.feerate),
             },
           }),
         ),
@@ -174,7 +180,7 @@ const commands = {
             json: {
               force: args.force,
               ...(args.address === undefined ? {} : { address: args.address }),
-              ...(args.feerate === undefined ? {} : { feeratePerVbyte: Number(args.feerate) }),
+              ...feerate(args.feerate),
             },
           }),
         ),
@@ -247,7 +253,7 @@ const commands = {
                 ...(args.maxFeeMsat === undefined ? {} : { maxFeeMsat: amount(args.maxFeeMsat, 'max-fee-msat') as number }),
               },
             },
-            { headers: { prefer: `wait=${args.wait}` } },
+            { headers: { prefer: `wait=${amount(args.wait, 'wait')}` } },
           ),
         ),
       ),
@@ -279,12 +285,50 @@ const commands = {
   }),
 }
 
+const kebab = (name: string): string => name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
+
+/** The command with its name, and its arguments spelled as one types them. */
+const asTyped = async (name: string, command: unknown): Promise<CommandDef> => {
+  const {
+    meta,
+    args = {},
+    ...rest
+  } = (typeof command === 'function' ? await command() : command) as CommandDef & {
+    readonly meta: object
+    readonly args?: ArgsDef
+  }
+  const typed = Object.fromEntries(Object.entries(args).map(([arg, definition]) => [kebab(arg), definition]))
+  return { ...rest, meta: { ...meta, name }, args: typed }
+}
+
 const main = defineCommand({
   meta: { name: 'leyden', version: '0.1.0', description: 'A Lightning node and its wallet' },
-  subCommands: commands as unknown as Record<string, CommandDef>,
+  subCommands: Object.fromEntries(Object.entries(commands).map(([name, command]) => [name, () => asTyped(name, command)])),
 })
 
-export const run = (rawArgs: string[]): Promise<void> => runMain(main, { rawArgs })
+/** The first flag that the command does not have: a mistyped --max-fee-msat must not be a payment without a limit. */
+const unknownFlag = async ([name = '', ...rest]: readonly string[]): Promise<string | undefined> => {
+  const command = Object.entries(commands).find(([known]) => known === name)?.[1]
+  if (command === undefined) return undefined
+  const known = new Set(['--help', '-h'])
+  const { args = {} } = (await asTyped(name, command)) as { readonly args?: ArgsDef }
+  for (const [arg, definition] of Object.entries(args)) {
+    known.add(`--${arg}`)
+    known.add(`--${arg.replaceAll(/-([a-z])/g, (_, letter: string) => letter.toUpperCase())}`)
+    if ('alias' in definition) known.add(`-${String(definition.alias)}`)
+  }
+  const end = rest.indexOf('--')
+  return rest
+    .slice(0, end < 0 ? undefined : end)
+    .map((arg) => arg.replace(/=.*$/s, ''))
+    .find((arg) => /^-./.test(arg) && !known.has(arg) && !known.has(arg.replace(/^--no-/, '--')))
+}
 
-if (process.argv[1] !== undefined && import.meta.url === new URL(`file://${process.argv[1]}`).href)
-  await run(process.argv.slice(2))
+export const run = async (rawArgs: string[]): Promise<void> => {
+  const unknown = await unknownFlag(rawArgs)
+  if (unknown === undefined) return await runMain(main, { rawArgs })
+  process.stderr.write(`unknown flag ${unknown}; see "leyden ${rawArgs[0]} --help" (a value that begins with - goes after =)\n`)
+  process.exitCode = 2
+}
+
+if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) await run(process.argv.slice(2))

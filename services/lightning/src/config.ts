@@ -16,7 +16,7 @@ const hostPort = z.string().refine(
       return false
     }
   },
-  { message: 'host:port' },
+  { message: 'must be host:port' },
 )
 const split = (value: unknown): unknown =>
   typeof value === 'string'

@@ -2,7 +2,7 @@
  * The seed on disk: DATADIR/seed, 24 words of BIP 39, mode 0600. Made once, at the first start; everything else can be lost and
  * found again, this cannot.
  */
-import { chmodSync, closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs'
+import { chmodSync, closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { isRefusal, mnemonicFromEntropy, seedFromMnemonic } from '@leyden/wallet'
 import type { Random } from '@leyden/runtime'
@@ -13,10 +13,13 @@ export const loadSeed = (datadir: string, random: Random): { readonly seed: Uint
   const created = !existsSync(path)
   if (created) {
     mkdirSync(datadir, { recursive: true, mode: 0o700 })
-    const file = openSync(path, 'wx', 0o600)
+    // Whole or not at all: a crash before the rename leaves no seed, and nothing was received with this one yet.
+    const draft = `${path}.new`
+    const file = openSync(draft, 'w', 0o600)
     writeSync(file, `${mnemonicFromEntropy(random.bytes(32))}\n`)
     fsyncSync(file)
     closeSync(file)
+    renameSync(draft, path)
     const directory = openSync(datadir, 'r')
     fsyncSync(directory)
     closeSync(directory)

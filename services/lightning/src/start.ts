@@ -132,7 +132,8 @@ export const startCommand: CommandDef<typeof args> = defineCommand({
       process.exit(1)
     }
     const signal = new Promise<string>((resolve) => {
-      for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => resolve(name))
+      // Ctrl-C reaches us twice, from the terminal and from the launcher: once only must not cut the stop short.
+      for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, () => resolve(name))
     })
     const code = await Promise.race([signal, running.failed]).then(
       () => 0,
