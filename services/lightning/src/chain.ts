@@ -100,11 +100,7 @@ export const createChain = (options: ChainOptions): Chain => {
   const connect = async (height: BlockHeight, hash: BlockHash, block: Block): Promise<void> => {
     // A spent funding output needs the rows of the past: read before the job, whose work is synchronous.
     const past = new Map<ChannelId, readonly PastHtlc[]>()
-    const concerned = await drive.submit((batch) => {
-      const found = new Set<ChannelId>()
-      for (const tx of block.transactions) for (const id of channels.concerned(batch, tx)) found.add(id)
-      return found
-    })
+    const concerned = await drive.submit((batch) => [...channels.concerned(batch, block.transactions).keys()])
     for (const id of concerned) past.set(id, await options.loadPast(id))
     await drive.submit((batch) => {
       const before = batch.get(walletKind, ONLY)
@@ -118,14 +114,7 @@ export const createChain = (options: ChainOptions): Chain => {
       })
       if (isRefusal(changed)) throw new Error(`block ${height} ${hash} does not follow ${JSON.stringify(changed.data)}`)
       batch.set(walletKind, ONLY, changed.wallet)
-      const relevant = new Map<ChannelId, { tx: Tx; txIndex: number }[]>()
-      block.transactions.forEach((tx, txIndex) => {
-        for (const id of channels.concerned(batch, tx)) {
-          const list = relevant.get(id)
-          if (list === undefined) relevant.set(id, [{ tx, txIndex }])
-          else list.push({ tx, txIndex })
-        }
-      })
+      const relevant = channels.concerned(batch, block.transactions)
       for (const [, channel] of batch.all(channelKind)) {
         if (!isLive(channel)) continue
         const id = channel.channelId
@@ -162,7 +151,8 @@ export const createChain = (options: ChainOptions): Chain => {
       if (before === undefined) return
       const changed = seeTransaction(before, keys, tx, clock.now())
       if (changed.wallet !== before) batch.set(walletKind, ONLY, changed.wallet)
-      for (const id of channels.concerned(batch, tx)) channels.step(batch, id, { from: 'chain', type: 'transactionSeen', tx })
+      for (const id of channels.concerned(batch, [tx]).keys())
+        channels.step(batch, id, { from: 'chain', type: 'transactionSeen', tx })
       options.onWallet(batch, changed.events, changed.wallet)
     })
 

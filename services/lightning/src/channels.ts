@@ -40,8 +40,14 @@ export interface Channels {
   perform(batch: Batch<NodeEffect>, channel: Channel, effects: readonly ChannelEffect[]): void
   /** The settle hook of the drive: each channel that was touched signs what is pending, once. */
   settle(batch: Batch<NodeEffect>): void
-  /** The channels that a transaction concerns: it spends what they watch, or is their funding. */
-  concerned(batch: Batch<NodeEffect>, tx: Tx): ReadonlySet<ChannelId>
+  /**
+   * The transactions that concern a channel, in their order: one that spends what it watches, one that is its funding, and one that
+   * spends an output of such a one in the same list.
+   */
+  concerned(
+    batch: Batch<NodeEffect>,
+    transactions: readonly Tx[],
+  ): ReadonlyMap<ChannelId, readonly { readonly tx: Tx; readonly txIndex: number }[]>
 }
 
 export const isLive = (channel: Channel): boolean => channel.phase.name !== 'closed'
@@ -143,11 +149,26 @@ export const createChannels = (options: ChannelsOptions): Channels => {
         }
       }
     },
-    concerned(batch, tx) {
+    concerned(batch, transactions) {
       index ??= buildIndex(batch)
-      const found = new Set<ChannelId>()
-      for (const id of index.fundings.get(txid(tx)) ?? []) found.add(id)
-      for (const input of tx.inputs) for (const id of index.spends.get(outpointKey(input.outpoint)) ?? []) found.add(id)
+      const found = new Map<ChannelId, { tx: Tx; txIndex: number }[]>()
+      const inList = new Map<string, Set<ChannelId>>()
+      transactions.forEach((tx, txIndex) => {
+        const id = txid(tx)
+        const ids = new Set(index?.fundings.get(id))
+        for (const input of tx.inputs) {
+          const outpoint = outpointKey(input.outpoint)
+          for (const spender of index?.spends.get(outpoint) ?? []) ids.add(spender)
+          for (const spender of inList.get(outpoint) ?? []) ids.add(spender)
+        }
+        if (ids.size === 0) return
+        tx.outputs.forEach((_, vout) => inList.set(outpointKey({ txid: id, vout }), ids))
+        for (const channelId of ids) {
+          const list = found.get(channelId)
+          if (list === undefined) found.set(channelId, [{ tx, txIndex }])
+          else list.push({ tx, txIndex })
+        }
+      })
       return found
     },
   }

@@ -439,7 +439,7 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
   /** Set while a command of the API is stepped: a refusal of it is its answer. */
   let refusedCommand: { command: string; refusal: Refusal | undefined } | undefined
 
-  const publishToChain = createPublications({ clock, log, keys, signer })
+  const publications = createPublications({ clock, log, keys, signer })
   /** The first publication of a funding transaction: the peer has signed, so its coins are spent from now on. */
   const publish = (batch: Batch<NodeEffect>, effect: Publish): void => {
     const channel = batch.get(channelKind, effect.publication.channelId)
@@ -449,7 +449,7 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
       if (!isRefusal(after) && after !== before) batch.set(walletKind, ONLY, after)
       answerOpen(batch, channel.temporaryChannelId, channel)
     }
-    publishToChain(batch, effect)
+    publications.publish(batch, effect)
   }
 
   /** Connections as the jobs see them, which run behind the sockets. */
@@ -705,6 +705,7 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
     onWallet: tellWallet,
     onBlock(batch, block, height) {
       payments.block(batch)
+      publications.afterBlock(batch)
       batch.afterCommit(() => gossip.block(block.transactions, height))
       for (const tx of pendingTransactions(batch.get(walletKind, ONLY) as Wallet))
         batch.emit({ to: 'chain', type: 'broadcast', transactions: [tx], label: 'wallet' })

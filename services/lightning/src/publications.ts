@@ -12,6 +12,7 @@ import {
   fundForeign,
   isRefusal,
   type Refusal,
+  releaseBump,
   type Wallet,
   walletKind,
   type WalletKeys,
@@ -37,6 +38,10 @@ const replaceInput = (tx: Tx, index: number, witness: readonly Uint8Array[]): Tx
 })
 
 export const createPublications = ({ clock, log, keys, signer }: PublicationsOptions) => {
+  /** Publications asked for since the last block, and in the block before. */
+  let asked = new Set<string>()
+  let earlier = new Set<string>()
+
   const broadcast = (batch: Batch<NodeEffect>, transactions: readonly Tx[], label: string): void =>
     batch.emit({ to: 'chain', type: 'broadcast', transactions, label })
 
@@ -95,10 +100,27 @@ export const createPublications = ({ clock, log, keys, signer }: PublicationsOpt
     broadcast(batch, [parent, child], publication.id)
   }
 
-  return (batch: Batch<NodeEffect>, { publication }: Publish): void => {
+  const publish = (batch: Batch<NodeEffect>, { publication }: Publish): void => {
+    asked.add(publication.id)
     const wallet = batch.get(walletKind, ONLY)
     if (publication.kind === 'whole' || wallet === undefined) return broadcast(batch, [publication.tx], publication.id)
     if (publication.kind === 'htlc') return publishHtlc(batch, wallet, publication)
     return publishAnchor(batch, wallet, publication)
+  }
+
+  return {
+    publish,
+    /** After all channels have seen a block: what none of them asked for again is withdrawn, and its coins are free. */
+    afterBlock(batch: Batch<NodeEffect>): void {
+      const before = batch.get(walletKind, ONLY)
+      if (before === undefined) return
+      let wallet = before
+      for (const record of before.transactions.values())
+        if (record.bump !== undefined && !asked.has(record.bump) && !earlier.has(record.bump))
+          wallet = releaseBump(wallet, record.bump)
+      if (wallet !== before) batch.set(walletKind, ONLY, wallet)
+      earlier = asked
+      asked = new Set()
+    },
   }
 }
