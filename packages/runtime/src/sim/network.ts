@@ -33,6 +33,8 @@ export interface SimNetwork {
   unblock(a: string, b: string): void
   /** From now on no line breaks by chance. */
   calm(): void
+  /** From now on lines break by chance, at this share of sends (0 to 1). */
+  roughen(share: number): void
   /** Pairs of hosts that have a line, each once. */
   lines(): readonly (readonly [string, string])[]
 }
@@ -243,6 +245,9 @@ export const createNetwork = (scheduler: NetworkScheduler, options: NetworkOptio
     },
     calm() {
       cutShare = 0
+    },
+    roughen(share) {
+      cutShare = share
     },
     lines: () => [...lines].map(({ ends }) => [ends[0].host, ends[1].host] as const),
   }

@@ -1,0 +1,140 @@
+/**
+ * One run, from a seed: a network comes up, channels are opened, a random course of actions, then calm. In the calm all faults heal,
+ * all channels are closed, and every satoshi must be where it belongs (accounting.ts).
+ */
+import { type ChannelId } from '@leyden/lnwire'
+import { account } from './accounting.ts'
+import { act, catchUp, newStory, openChannel, type Story, unblockAll } from './actions.ts'
+import { check, noteBroadcast, observe } from './invariants.ts'
+import { createWorld, fundNodes, mine, NAMES, type World, type WorldOptions } from './world.ts'
+
+export interface Outcome {
+  readonly seed: number
+  readonly traceHash: string
+  readonly broken: readonly string[]
+  readonly lines: readonly string[]
+  readonly summary: Readonly<Record<string, number>>
+}
+
+/** Blocks until the last HTLC has expired, been claimed, waited for and been buried; a run that needs more is stuck. */
+const MOST_CALM_BLOCKS = 400
+
+const isOver = (world: World): boolean => world.broken.length > 0
+
+/** Runs events one by one as long as nothing is broken, checking after each of them. */
+const runChecked = (world: World): void => {
+  const { sim } = world
+  const run = sim.run.bind(sim)
+  sim.run = async (limits = {}) => {
+    let stop = false
+    return await run({
+      ...limits,
+      until: () => {
+        if (!stop) {
+          check(world)
+          stop = isOver(world)
+        }
+        return stop || limits.until?.() === true
+      },
+    })
+  }
+}
+
+const begin = async (world: World): Promise<void> => {
+  world.bootLedger()
+  for (const name of NAMES) world.boot(name)
+  await world.sim.run({ until: () => NAMES.every((name) => world.node(name)?.chain.synced() === true), forMs: 60_000 })
+  await fundNodes(world)
+  await world.sim.run({ forMs: 500 })
+  const { random } = world
+  const pairs = [
+    ['alice', 'bob'],
+    ['bob', 'carol'],
+  ] as const
+  for (const [a, b] of pairs) {
+    const [from, to] = random.chance(0.5) ? [a, b] : [b, a]
+    const capacity = BigInt(random.pick([200_000, 1_000_000]))
+    const push = capacity * BigInt(200 + random.below(600))
+    await world.wait(openChannel(world, from, to, capacity, push, true), 'first channels')
+  }
+  await mine(world, 6, 700)
+  await world.sim.run({ forMs: 3000 })
+  world.sim.network.roughen(world.shape.cutShare)
+}
+
+const isLive = (world: World): boolean =>
+  NAMES.some((name) => {
+    const node = world.node(name)
+    if (node === undefined) return true
+    for (const [, { phase }] of node.channels()) if (phase.name !== 'closed') return true
+    return false
+  })
+
+const isUnsettled = (world: World): boolean =>
+  (world.engine()?.mempool().length ?? 1) > 0 ||
+  NAMES.some((name) => {
+    for (const [, payment] of world.node(name)?.payments.payments() ?? []) if (payment.status === 'inFlight') return true
+    return false
+  })
+
+/** Faults heal, every channel is closed one way or the other, and blocks come until nothing is left to wait for. */
+const calm = async (world: World, story: Story): Promise<void> => {
+  const { sim, random } = world
+  world.say('calm')
+  sim.network.calm()
+  unblockAll(world, story)
+  await catchUp(world, story, 0)
+  await sim.run({ forMs: 5_000 + random.below(60_000) })
+  let blocks = 0
+  for (; blocks < MOST_CALM_BLOCKS && !isOver(world); blocks++) {
+    if (!isLive(world) && !isUnsettled(world)) break
+    if (blocks % 4 === 1)
+      for (const name of NAMES) {
+        const node = world.node(name)
+        if (node === undefined) continue
+        for (const [id, { phase }] of node.channels()) {
+          if (phase.name !== 'normal') continue
+          const force = random.chance(0.3)
+          world.say(`${name} ends ${id.slice(0, 8)}${force ? ' by force' : ''}`)
+          await world.wait(node.close(id as ChannelId, { force }), 'end')
+        }
+      }
+    await mine(world, 1, 700)
+    await catchUp(world, story, 0)
+  }
+  if (isOver(world)) return
+  if (blocks === MOST_CALM_BLOCKS)
+    for (const name of NAMES) {
+      for (const [id, { phase }] of world.node(name)?.channels() ?? [])
+        if (phase.name !== 'closed') world.fail(`${name} ${id} does not end: ${phase.name}`)
+      for (const [hash, payment] of world.node(name)?.payments.payments() ?? [])
+        if (payment.status === 'inFlight') world.fail(`${name}: payment ${hash} does not end`)
+    }
+  if (world.broken.length === 0 && blocks === MOST_CALM_BLOCKS) world.fail('the mempool does not empty')
+  world.say(`settled after ${blocks} blocks`)
+}
+
+export const runSeed = async (seed: number, options: WorldOptions & { readonly actions?: number } = {}): Promise<Outcome> => {
+  const world = await createWorld(seed, options)
+  const story = newStory()
+  world.onNode = (name, node) => observe(world, name, node)
+  world.onBroadcast = (name, transactions) => noteBroadcast(world, name, transactions)
+  runChecked(world)
+  let summary: Outcome['summary'] = {}
+  try {
+    await begin(world)
+    const count = options.actions ?? 30 + world.random.below(30)
+    while (story.actions < count && !isOver(world)) await act(world, story)
+    if (!isOver(world)) await calm(world, story)
+    if (!isOver(world)) summary = await account(world, story)
+  } catch (error) {
+    world.fail(error instanceof Error ? (error.stack ?? error.message) : String(error))
+  }
+  return {
+    seed,
+    traceHash: world.sim.traceHash(),
+    broken: world.broken.map(({ message }) => message),
+    lines: world.lines,
+    summary,
+  }
+}
