@@ -222,6 +222,17 @@ describe('completing a foreign transaction', () => {
     expect(ok(fundForeign(back, keys, htlcRequest(9000))).txid).not.toBe(first.txid)
   })
 
+  it('never leaves two in account that spend the same, whatever ids were used', () => {
+    const start = walletWith([50_000n, 40_000n])
+    const first = ok(fundForeign(start, keys, htlcRequest(1000)))
+    const mined = connect(first.wallet, [first.tx])
+    const second = ok(fundForeign(mined, keys, htlcRequest(1000, { id: 'htlc 2' })))
+    const back = disconnect(second.wallet)
+    checkWallet(back)
+    expect(findTransaction(back, first.txid)?.status).toBe('pending')
+    expect(findTransaction(back, second.txid)?.status).toBe('dropped')
+  })
+
   it('takes the witness that is to come into account', () => {
     const start = walletWith([50_000n], 'p2tr')
     const signed = htlcTx()
