@@ -264,7 +264,7 @@ describe('replacing a payment of ours', () => {
 
   it('pays a higher rate than before, however much the replacement has grown', () => {
     const start = walletWith([50_000n, 3_000n, 2_900n, 2_800n, 2_700n, 2_600n])
-    const first = ok(fund(start, keys, request(49_000n)))
+    const first = ok(fund(start, keys, request(49_530n)))
     const second = ok(bumpFee(first.wallet, keys, { txid: first.txid, feeratePerKw: FeeratePerKw(250), nowMs: 2 }))
     expect(second.tx.inputs.length).toBeGreaterThan(1)
     expect(second.feeSat * BigInt(txWeight(first.tx))).toBeGreaterThan(first.feeSat * BigInt(txWeight(second.tx)))
