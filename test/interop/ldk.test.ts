@@ -93,7 +93,7 @@ describe.skipIf(!ldkInstalled)('LDK', () => {
     await world.fund(ours)
     ldk1 = await startLdk(world, 'ldk1')
     ldk2 = await startLdk(world, 'ldk2')
-    await mine(3)
+    await mine(20)
     await giveCoins(world, ldk1)
     await giveCoins(world, ldk2)
     await mine(1)
