@@ -111,6 +111,8 @@ export const receiveAnnouncementSignatures = (
 ): Next | Violation => {
   const { shortChannelId } = channel
   if (!channel.announce) return violation('announcement_unwanted', {}, 'warn')
+  // Not one that is being closed.
+  if (channel.phase.name !== 'normal' && channel.phase.name !== 'awaitingReady') return next(channel)
   // Not in a block yet, as far as we know: they send it again at the next connection.
   if (shortChannelId === undefined) return next(channel)
   if (message.shortChannelId !== shortChannelId)

@@ -4,11 +4,11 @@
  * here and in each closing_complete (S44). What is signed is published at once and stays watched: see onchain/.
  */
 import { equalBytes } from '@leyden/codec'
-import { type Tx, txid } from '@leyden/bitcoin'
 import type { Shutdown } from '@leyden/lnwire'
 import { sendClosingComplete } from './closing-complete.ts'
 import { sendFirstClosingSigned } from './closing-signed.ts'
 import type { ChannelEnv } from './env.ts'
+import { failChannel } from './failure.ts'
 import type { ChannelInput } from './input.ts'
 import { next, type Next, refused, send } from './next.ts'
 import { isShutdownScript } from './shutdown-script.ts'
@@ -114,7 +114,8 @@ export const progress = (channel: Channel, env: ChannelEnv): Next => {
     return closing.wantsOffer && closing.offer === undefined ? sendClosingComplete(channel, env) : next(channel)
   const first =
     channel.role === 'opener' && closing.lastOfferSat === undefined ? sendFirstClosingSigned(channel, env) : next(channel)
-  return isViolation(first) ? next(channel) : first
+  // Nothing but dust is left, or the opener cannot pay: no closing transaction can be made.
+  return isViolation(first) ? failChannel(channel, first.code, env) : first
 }
 
 /** Whether a message about the closing transaction may come now. */
@@ -125,7 +126,3 @@ export const checkNegotiation = (channel: Channel, wanted: 'legacy' | 'simple'):
   if (channel.simpleClose !== (wanted === 'simple')) return violation('closing_not_negotiated', {}, 'disconnect')
   return undefined
 }
-
-/** The transactions that both have signed, for whoever shows them. */
-export const closingTxids = (channel: Channel): readonly string[] =>
-  (channel.closing?.transactions ?? []).map((tx: Tx) => txid(tx))

@@ -73,7 +73,7 @@ const fold = (channel: Channel): Next => {
   if (gone.length === 0) return next(channel)
   let shift = 0n
   for (const htlc of gone)
-    if (htlc.removal?.kind === 'fulfilled') shift += htlc.offeredBy === 'remote' ? htlc.amountMsat : -htlc.amountMsat
+    if (htlc.removal?.kind === 'fulfilled') shift += (htlc.offeredBy === 'remote' ? 1n : -1n) * htlc.amountMsat
   const active = channel.active.map((entry): Active => ({
     ...entry,
     localMsat: Msat(entry.localMsat + shift),

@@ -136,6 +136,7 @@ export const fundingDisconnect = (channel: Channel, height: BlockHeight, hash: B
 /** We accepted, and nobody has funded it in two weeks (S53). BOLT 2 § The channel_ready Message. */
 export const isForgotten = (channel: Channel): boolean =>
   channel.role === 'accepter' &&
-  channel.phase.name === 'awaitingReady' &&
-  depthOf(channel) === 0 &&
+  (channel.phase.name === 'awaitingReady' || channel.phase.name === 'shuttingDown' || channel.phase.name === 'closing') &&
+  channel.localCommitmentNumber === 0 &&
+  channel.shortChannelId === undefined &&
   channel.height >= channel.openedAtHeight + FUNDING_TIMEOUT_BLOCKS

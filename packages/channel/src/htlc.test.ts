@@ -5,7 +5,8 @@ import { Preimage, type UpdateAddHtlc } from '@leyden/lnwire'
 import { capacityNow } from './balances.ts'
 import { checkAgreement, hashOf, type Name, Pair, type PairOptions, preimageOf, withoutFeatures } from './testing.ts'
 
-const refusals = (pair: Pair, name: Name): readonly string[] => pair.told(name, 'offerRefused').map((effect) => effect.refusal.code)
+const refusals = (pair: Pair, name: Name): readonly string[] =>
+  pair.told(name, 'offerRefused').map((effect) => effect.refusal.code)
 const codes = (pair: Pair, name: Name): readonly string[] => pair.told(name, 'violated').map((effect) => effect.violation.code)
 
 const addFrom = (pair: Pair, change: Partial<UpdateAddHtlc> = {}): UpdateAddHtlc => ({
@@ -24,7 +25,12 @@ const receiveAdd = (pair: Pair, change: Partial<UpdateAddHtlc> = {}) =>
 describe('offering an HTLC', () => {
   const cases: readonly (readonly [string, PairOptions, (pair: Pair) => void, string])[] = [
     ['of nothing', {}, (pair) => pair.offer('alice', 0n, 1), 'amount_below_minimum'],
-    ['below the minimum of the receiver', { bobPolicy: { htlcMinimumMsat: Msat(5_000n) } }, (pair) => pair.offer('alice', 4_999n, 1), 'amount_below_minimum'],
+    [
+      'below the minimum of the receiver',
+      { bobPolicy: { htlcMinimumMsat: Msat(5_000n) } },
+      (pair) => pair.offer('alice', 4_999n, 1),
+      'amount_below_minimum',
+    ],
     ['that has expired', {}, (pair) => pair.offer('alice', 1_000_000n, 1, pair.height), 'expiry_too_soon'],
     ['that expires in a month', {}, (pair) => pair.offer('alice', 1_000_000n, 1, pair.height + 2_017), 'expiry_too_far'],
     ['S67: whose expiry is a time', {}, (pair) => pair.offer('alice', 1_000_000n, 1, 500_000_000), 'expiry_too_far'],
@@ -48,14 +54,24 @@ describe('offering an HTLC', () => {
       (pair) => [1, 2].forEach((n) => pair.offer('alice', 300_000n, n)),
       'dust_exposure',
     ],
-    ['while the peer is away', {}, (pair) => {
-      pair.disconnect()
-      pair.offer('alice', 1_000_000n, 1)
-    }, 'peer_offline'],
-    ['while the channel closes', {}, (pair) => {
-      pair.act('alice', { from: 'owner', type: 'close' })
-      pair.offer('alice', 1_000_000n, 1)
-    }, 'channel_not_usable'],
+    [
+      'while the peer is away',
+      {},
+      (pair) => {
+        pair.disconnect()
+        pair.offer('alice', 1_000_000n, 1)
+      },
+      'peer_offline',
+    ],
+    [
+      'while the channel closes',
+      {},
+      (pair) => {
+        pair.act('alice', { from: 'owner', type: 'close' })
+        pair.offer('alice', 1_000_000n, 1)
+      },
+      'channel_not_usable',
+    ],
   ]
   it.each(cases)('is refused: %s', (_, options, act, code) => {
     const pair = new Pair(options).open()
@@ -190,8 +206,10 @@ describe('removing an HTLC', () => {
     pair.settle()
     return pair
   }
-  const say = (pair: Pair, message: Parameters<typeof pair.act>[1] extends infer I ? Extract<I, { type: 'message' }>['message'] : never) =>
-    pair.act('alice', { from: 'peer', type: 'message', message })
+  const say = (
+    pair: Pair,
+    message: Parameters<typeof pair.act>[1] extends infer I ? Extract<I, { type: 'message' }>['message'] : never,
+  ) => pair.act('alice', { from: 'peer', type: 'message', message })
 
   it('tells a preimage at once, a failure when it is irrevocable', () => {
     const pair = committed()
@@ -288,7 +306,13 @@ describe('removing an HTLC', () => {
 
   it('as malformed reaches the owner with its code', () => {
     const pair = committed()
-    pair.act('bob', { from: 'owner', type: 'failMalformedHtlc', htlcId: 0n, failureCode: 0xc006, sha256OfOnion: new Uint8Array(32) })
+    pair.act('bob', {
+      from: 'owner',
+      type: 'failMalformedHtlc',
+      htlcId: 0n,
+      failureCode: 0xc006,
+      sha256OfOnion: new Uint8Array(32),
+    })
     pair.settle()
     expect(pair.told('alice', 'htlcFailed').map((effect) => effect.failure)).toEqual([
       { kind: 'malformed', failureCode: 0xc006, sha256OfOnion: new Uint8Array(32) },

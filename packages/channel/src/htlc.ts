@@ -4,7 +4,7 @@
  * commitment that it will sign (ours, next); what we propose, against the worst that both commitments may become.
  * A removal may be asked for while the remote is away: it waits at stage 0 and reestablish.ts sends it.
  */
-import { bytesToHex, hexToBytes } from '@leyden/codec'
+import { bytesToHex, hexToBytes, unreachable } from '@leyden/codec'
 import type { BlockHeight, Msat } from '@leyden/bitcoin'
 import { sha256 } from '@leyden/crypto'
 import {
@@ -62,6 +62,8 @@ export const removalMessage = (channel: Channel, id: bigint, removal: Removal): 
       const { sha256OfOnion, failureCode } = removal
       return { type: 'update_fail_malformed_htlc', channelId, id, sha256OfOnion, failureCode }
     }
+    default:
+      return unreachable(removal)
   }
 }
 
@@ -236,10 +238,6 @@ export const dropStaleOffers = (channel: Channel, height: BlockHeight): Next => 
   if (channel.link !== 'offline' || !channel.htlcs.some(isStale)) return next(channel)
   return dropOffers(channel, isStale)
 }
-
-/** All that we offered and never signed, and nothing else, where no more can be offered. */
-export const dropUnsignedOffers = (channel: Channel): Next =>
-  dropOffers(channel, (htlc) => htlc.offeredBy === 'local' && htlc.stage === 0)
 
 const dropOffers = (channel: Channel, drop: (htlc: Htlc) => boolean): Next => {
   const effects: ChannelEffect[] = []

@@ -8,7 +8,6 @@ import {
   encodeChannelType,
   type FundingCreated,
   type FundingSigned,
-  offeredFeatures,
   type OpenChannel,
   ShortChannelId,
 } from '@leyden/lnwire'
@@ -60,7 +59,11 @@ describe('open_channel', () => {
     ['with no HTLCs', { maxAcceptedHtlcs: 0 }, 'max_accepted_htlcs_out_of_range'],
     ['with a feerate that never confirms', { feeratePerKw: FeeratePerKw(252) }, 'feerate_out_of_range'],
     ['S34: with an absurd feerate', { feeratePerKw: FeeratePerKw(0xffff_ffff) }, 'feerate_out_of_range'],
-    ['S32: with a dust limit above the reserve', { dustLimitSatoshis: Sat(900n), channelReserveSatoshis: Sat(800n) }, 'dust_limit_above_reserve'],
+    [
+      'S32: with a dust limit above the reserve',
+      { dustLimitSatoshis: Sat(900n), channelReserveSatoshis: Sat(800n) },
+      'dust_limit_above_reserve',
+    ],
     ['S32: with a reserve below our dust limit', { channelReserveSatoshis: Sat(353n) }, 'reserve_below_dust_limit'],
     ['with a dust limit that does not relay', { dustLimitSatoshis: Sat(353n) }, 'dust_limit_out_of_range'],
     ['with a dust limit that eats our HTLCs', { dustLimitSatoshis: Sat(1_001n) }, 'dust_limit_out_of_range'],
@@ -71,7 +74,12 @@ describe('open_channel', () => {
     ['whose opener cannot pay the fee', { pushMsat: Msat(999_000_000n) }, 'funding_below_fee'],
     [
       'where neither side has the reserve',
-      { fundingSatoshis: Sat(20_000n), pushMsat: Msat(4_000_000n), feeratePerKw: FeeratePerKw(12_000), channelReserveSatoshis: Sat(4_000n) },
+      {
+        fundingSatoshis: Sat(20_000n),
+        pushMsat: Msat(4_000_000n),
+        feeratePerKw: FeeratePerKw(12_000),
+        channelReserveSatoshis: Sat(4_000n),
+      },
       'funding_below_reserve',
     ],
   ]
@@ -252,7 +260,9 @@ describe('the funding', () => {
         ...good,
         outputs: [
           ...good.outputs.slice(0, 1),
-          wrong === 'amount' ? { ...output, value: Sat(output.value - 1n) } : { ...output, scriptPubKey: hexToBytes('0014'.padEnd(44, '0')) },
+          wrong === 'amount'
+            ? { ...output, value: Sat(output.value - 1n) }
+            : { ...output, scriptPubKey: hexToBytes('0014'.padEnd(44, '0')) },
         ],
       }
       // The opener lies: it signs for an outpoint that does not hold what it says.

@@ -28,7 +28,7 @@ const scenario = (pair: Pair, order: Order, cut: (delivered: number) => void): v
     return true
   }
   const flushBoth = (): boolean => [pair.flush('alice'), pair.flush('bob')].includes(true)
-  for (const n of [0, 1, 2]) {
+  for (const n of [0, 1]) {
     pair.offer('alice', 5_000_000n + BigInt(n), n)
     pair.offer('bob', 3_000_000n + BigInt(n), 10 + n)
   }
@@ -39,7 +39,7 @@ const scenario = (pair: Pair, order: Order, cut: (delivered: number) => void): v
   }
   for (let round = 0; round < 2_000; round++) {
     let moved = false
-    if (round === 3) pair.act('alice', { from: 'owner', type: 'updateFee', feeratePerKw: FeeratePerKw(1_400) })
+    if (round === 2) pair.act('alice', { from: 'owner', type: 'updateFee', feeratePerKw: FeeratePerKw(1_400) })
     if (order === 'aliceFirst') moved = one('alice') || one('bob')
     else if (order === 'bobFirst') moved = one('bob') || one('alice')
     else moved = [one('alice'), one('bob')].includes(true)
@@ -58,35 +58,41 @@ const expectDone = (pair: Pair): void => {
     expect(node.channel.htlcs).toEqual([])
     expect(node.channel.feeUpdates).toEqual([])
     expect(node.told.filter((effect) => effect.type === 'violated')).toEqual([])
-    expect(pair.told(name, 'htlcCommitted')).toHaveLength(3)
-    expect(pair.told(name, 'htlcFulfilled')).toHaveLength(2)
+    expect(pair.told(name, 'htlcCommitted')).toHaveLength(2)
+    expect(pair.told(name, 'htlcFulfilled')).toHaveLength(1)
     expect(pair.told(name, 'htlcFailed')).toHaveLength(1)
   }
-  const alice = 700_000_000n - 5_000_000n - 5_000_002n + 3_000_000n + 3_000_002n
+  const alice = 700_000_000n - 5_000_000n + 3_000_000n
   expect(pair.balances('alice')).toEqual({ local: alice, remote: 1_000_000_000n - alice })
 }
 
 describe('S40: a connection cut after any single message', () => {
-  for (const order of ['alternate', 'aliceFirst', 'bobFirst', 'late'] as const)
-    for (const options of [{}, { features: withoutFeatures('option_anchors') }])
-      it(`resumes where it was (${order}, ${'features' in options ? 'static_remotekey' : 'anchors'})`, () => {
-        const whole = new Pair({ ...options, check: false }).open()
-        let messages = 0
-        scenario(whole, order, (delivered) => (messages = delivered))
-        expectDone(whole)
-        for (let at = 0; at <= messages; at++) {
-          const pair = new Pair({ ...options, check: false }).open()
-          const crash = at % 3
-          scenario(pair, order, (delivered) => {
-            if (delivered !== at) return
-            pair.disconnect()
-            if (crash === 1) pair.restart('alice')
-            if (crash === 2) pair.restart('bob')
-            pair.connect()
-          })
-          expectDone(pair)
-        }
+  const cases = [
+    ['alternate', {}],
+    ['aliceFirst', { features: withoutFeatures('option_anchors') }],
+    ['bobFirst', {}],
+    ['late', { features: withoutFeatures('option_anchors') }],
+  ] as const
+  it.each(cases)('resumes where it was (%s)', (order, options) => {
+    const opened = new Pair(options).open()
+    const whole = opened.copy()
+    let messages = 0
+    scenario(whole, order, (delivered) => (messages = delivered))
+    expectDone(whole)
+    expect(messages).toBeGreaterThan(20)
+    for (let at = 0; at <= messages; at++) {
+      const pair = opened.copy()
+      const crash = at % 3
+      scenario(pair, order, (delivered) => {
+        if (delivered !== at) return
+        pair.disconnect()
+        if (crash === 1) pair.restart('alice')
+        if (crash === 2) pair.restart('bob')
+        pair.connect()
       })
+      expectDone(pair)
+    }
+  })
 
   it('S40: while the channel opens, and as often as it likes', () => {
     for (let at = 0; at <= 4; at++) {
@@ -145,7 +151,9 @@ describe('S50: retransmission is a function of the stored state', () => {
       pair.flush('alice')
     }
     const [last, before] = [pair.alice.sent.at(-1)?.type, pair.alice.sent.at(-2)?.type]
-    expect([before, last]).toEqual(signedFirst ? ['commitment_signed', 'revoke_and_ack'] : ['revoke_and_ack', 'commitment_signed'])
+    expect([before, last]).toEqual(
+      signedFirst ? ['commitment_signed', 'revoke_and_ack'] : ['revoke_and_ack', 'commitment_signed'],
+    )
     pair.disconnect()
     pair.alice.sent.length = 0
     pair.connect()
@@ -199,7 +207,9 @@ describe('S50: retransmission is a function of the stored state', () => {
     pair.connect()
     pair.settle()
     checkAgreement(pair)
-    expect(pair.told('bob', 'htlcCommitted').map((effect) => [effect.htlc.id, effect.htlc.amountMsat])).toEqual([[0n, 6_000_000n]])
+    expect(pair.told('bob', 'htlcCommitted').map((effect) => [effect.htlc.id, effect.htlc.amountMsat])).toEqual([
+      [0n, 6_000_000n],
+    ])
   })
 
   it('sends a removal that was asked for while the remote was away', () => {
@@ -294,7 +304,11 @@ describe('while reestablishing', () => {
     pair.disconnect()
     pair.connect()
     const { channelId } = pair.alice.channel
-    pair.act('alice', { from: 'peer', type: 'message', message: { type: 'update_fee', channelId, feeratePerKw: FeeratePerKw(500) } })
+    pair.act('alice', {
+      from: 'peer',
+      type: 'message',
+      message: { type: 'update_fee', channelId, feeratePerKw: FeeratePerKw(500) },
+    })
     expect(pair.told('alice', 'violated').map((effect) => effect.violation.code)).toEqual(['out_of_order'])
     expect(pair.alice.disconnects).toBe(1)
     expect(pair.alice.channel.phase.name).toBe('normal')

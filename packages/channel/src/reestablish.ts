@@ -114,5 +114,5 @@ export const receiveReestablish = (channel: Channel, message: ChannelReestablish
 const saidReady = (channel: Channel): boolean => {
   const { phase } = channel
   if (phase.name === 'awaitingReady') return phase.localReady
-  return phase.name === 'normal' || (phase.name === 'shuttingDown' && isDeepEnough(channel))
+  return phase.name === 'normal' || isDeepEnough(channel)
 }
