@@ -80,7 +80,12 @@ export const createPublications = ({ clock, log, keys, signer }: PublicationsOpt
     const parent = publication.tx
     const bumped = cpfp(wallet, keys, {
       id: publication.id,
-      parent: { txid: txid(parent), weight: txWeight(parent), feeSat: publication.parentFeeSat },
+      parent: {
+        txid: txid(parent),
+        weight: txWeight(parent),
+        feeSat: publication.parentFeeSat,
+        inputs: parent.inputs.map(({ outpoint }) => outpoint),
+      },
       anchor: {
         outpoint: { txid: txid(parent), vout: publication.anchorIndex },
         output: { value: ANCHOR_VALUE, scriptPubKey: p2wshOf(publication.anchorScript) },
