@@ -31,14 +31,15 @@ const MAX_UNCONNECTING_HEADERS = 10
 const MAX_INV_PER_MESSAGE = 1000
 const MAX_ANNOUNCED_HEADERS = 8
 
-/** A set that forgets its oldest members. A Set keeps the order of insertion. */
-const remember = <T>(set: Set<T>, value: T, max: number): void => {
-  set.delete(value)
-  set.add(value)
-  if (set.size > max) {
-    const [oldest] = set
-    set.delete(oldest as T)
-  }
+/** A set that forgets: at most `max` members, the oldest half dropped at once (one by one would be slow in a Set). */
+export type Recent = { recent: Set<string>; older: Set<string> }
+const noneRecent = (): Recent => ({ recent: new Set(), older: new Set() })
+const isRecent = ({ recent, older }: Recent, value: string): boolean => recent.has(value) || older.has(value)
+const remember = (known: Recent, value: string, max: number): void => {
+  known.recent.add(value)
+  if (known.recent.size < max / 2) return
+  known.older = known.recent
+  known.recent = new Set()
 }
 
 export type PeerState = {
@@ -56,8 +57,8 @@ export type PeerState = {
   unconnecting: number
   /** The best block that we have told it of. */
   told: BlockHash | undefined
-  /** Transactions that it has (by the id that we use with it), most recent last. */
-  readonly known: Set<string>
+  /** Transactions that it has (by the id that we use with it). */
+  readonly known: Recent
   /** Announced by it, not asked for yet: id to kind. */
   readonly announced: Map<string, number>
   /** Asked for: id to time. */
@@ -126,7 +127,7 @@ export const createPeer = (options: { inbound: boolean; nonce: bigint; nowMs: nu
   lastPingAtMs: options.nowMs,
   unconnecting: 0,
   told: undefined,
-  known: new Set(),
+  known: noneRecent(),
   announced: new Map(),
   requested: new Map(),
   toTell: new Set(),
@@ -326,7 +327,7 @@ const tellTip = (peer: PeerState, tip: BlockHash, headers: readonly BlockHeader[
 const noteTx = (peer: PeerState, tx: Tx, feeratePerKvb: bigint): PeerEffect[] => {
   if (!peer.ready || peer.theirs?.relay !== true || feeratePerKvb < peer.feeFilterPerKvb) return []
   const id = peer.wtxidRelay ? wtxid(tx) : txid(tx)
-  if (!peer.known.has(id) && peer.toTell.size < MAX_TO_TELL) peer.toTell.add(id)
+  if (!isRecent(peer.known, id) && peer.toTell.size < MAX_TO_TELL) peer.toTell.add(id)
   return []
 }
 
@@ -336,7 +337,7 @@ const tellTxs = (peer: PeerState): PeerEffect[] => {
   for (const hash of peer.toTell) {
     if (items.length >= MAX_INV_PER_MESSAGE) break
     peer.toTell.delete(hash)
-    if (peer.known.has(hash)) continue
+    if (isRecent(peer.known, hash)) continue
     remember(peer.known, hash, MAX_KNOWN)
     items.push({ kind: peer.wtxidRelay ? INV.wtx : INV.tx, hash })
   }

@@ -18,7 +18,7 @@ import {
   type MempoolEntry,
   type Rejection,
 } from '@leyden/ledger'
-import { loadView, mempoolRows, rememberPassed, tipOf, type Chain } from './chain.ts'
+import { hasPassed, loadView, mempoolRows, rememberPassed, tipOf, type Chain } from './chain.ts'
 
 export type TransactionOutcome = {
   readonly tx: Tx
@@ -55,7 +55,7 @@ export const takeTransactions = async (
 ): Promise<readonly TransactionOutcome[]> => {
   const { pool, options } = chain
   const view = await loadView(chain, coinsOfInterest(transactions))
-  const context: AcceptContext = { tip: tipOf(chain), view, now: options.now(), scriptsPassed: (id) => chain.passed.has(id) }
+  const context: AcceptContext = { tip: tipOf(chain), view, now: options.now(), scriptsPassed: (id) => hasPassed(chain, id) }
   const applied: Acceptance[] = []
   const outcomes = new Map<Txid, TransactionOutcome>()
 

@@ -105,25 +105,28 @@ export type Chain = {
   readonly fees: Map<BlockHash, BlockFees>
   /** Transactions whose mempool rows on disk are behind. */
   readonly dirty: Set<Txid>
-  /** Transactions whose scripts have passed the standard flags, oldest first. */
-  readonly passed: Set<Wtxid>
+  /** Transactions whose scripts have passed the standard flags lately: two generations, the older dropped when the newer is full. */
+  passed: Set<Wtxid>
+  passedBefore: Set<Wtxid>
   best: HeaderEntry
   nextOrder: number
 }
 
-const MAX_PASSED = 50_000
+/** In one generation. */
+const MAX_PASSED = 25_000
 
 export const tipOf = ({ active }: Chain): HeaderEntry => active.at(-1) as HeaderEntry
 
 /** Remembers that scripts have passed, so that the block that takes the transaction need not run them again. */
-export const rememberPassed = ({ passed }: Chain, id: Wtxid): void => {
-  passed.add(id)
-  if (passed.size > MAX_PASSED)
-    for (const oldest of passed) {
-      passed.delete(oldest)
-      break
-    }
+export const rememberPassed = (chain: Chain, id: Wtxid): void => {
+  chain.passed.add(id)
+  if (chain.passed.size < MAX_PASSED) return
+  chain.passedBefore = chain.passed
+  chain.passed = new Set()
 }
+
+/** Whether the scripts of the transaction are known to pass. */
+export const hasPassed = ({ passed, passedBefore }: Chain, id: Wtxid): boolean => passed.has(id) || passedBefore.has(id)
 
 /** Opens the chain of a store, or begins one; the mempool of the last run is judged anew. */
 export const openChain = async (options: ChainOptions): Promise<Chain> => {
@@ -151,6 +154,7 @@ export const openChain = async (options: ChainOptions): Promise<Chain> => {
     pool: createMempool(),
     dirty: new Set(),
     passed: new Set(),
+    passedBefore: new Set(),
     best: bestStored(tree),
     nextOrder,
   }
@@ -223,7 +227,7 @@ const fillPool = async (chain: Chain, waiting: readonly { readonly tx: Tx; reado
       view,
       now: time,
       fromBlock: true,
-      scriptsPassed: (id) => chain.passed.has(id),
+      scriptsPassed: (id) => hasPassed(chain, id),
     })
     if (isRejection(answer)) continue
     applyAcceptance(chain.pool, answer)
@@ -252,9 +256,9 @@ const connectTip = async (
   order: number,
   extra: readonly Write[] = [],
 ): Promise<BlockViolation | undefined> => {
-  const { options, pool, fees, dirty, passed } = chain
+  const { options, pool, fees, dirty } = chain
   const view = await loadView(chain, coinsNeeded(block))
-  const result = connectBlock(block, { network: options.network, entry, view, scriptsPassed: (id) => passed.has(id) })
+  const result = connectBlock(block, { network: options.network, entry, view, scriptsPassed: (id) => hasPassed(chain, id) })
   if (isViolation(result)) return result
   const told = blockFees(block, result.fees)
   const removal = planBlockRemoval(pool, block.transactions)

@@ -12,6 +12,7 @@ import { writeCookie } from './cookie.ts'
 import { createLedgerEngine, type LedgerEngine, type Log } from './engine.ts'
 import { listenForLinks } from './link-server.ts'
 import { listenOn } from './listen.ts'
+import { limitLog } from './log-limit.ts'
 import { listenForPeers } from './p2p-server.ts'
 import { createRpcApp } from './rpc/server.ts'
 import { systemClock, systemRandom } from './system.ts'
@@ -123,7 +124,7 @@ export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT): 
         stop: () => void systemClock.setTimer(50, () => void stop()),
       },
       credentials,
-      log,
+      limitLog(log, () => systemClock.now()),
     )
     const http = createAdaptorServer({ fetch: app.fetch }) as Server
     const boundRpc = await listenOn(http, 'RPC', config.rpcBind, rpcPort)

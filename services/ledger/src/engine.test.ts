@@ -268,6 +268,7 @@ describe('a store that crashes or fails at any write', () => {
     await script(await open(counted), coinbases, blocks)
     const writes = counted.writes
     expect(writes).toBeGreaterThan(12)
+    const replays = new Map<BlockHash, Map<string, string>>()
     for (let write = 1; write <= writes; write++)
       for (const when of ['before', 'after'] as const) {
         const disk = rows()
@@ -276,7 +277,10 @@ describe('a store that crashes or fails at any write', () => {
         const engine = await Promise.race([open(store), new Promise<undefined>((resolve) => setTimeout(resolve, 20, undefined))])
         if (engine !== undefined) await Promise.race([script(engine, coinbases, blocks), crashed(store)])
         const again = await open(memoryStore(disk))
-        expect(await coinsOf(memoryStore(disk))).toEqual(await replayed(again))
+        const { hash } = again.tip()
+        const expected = replays.get(hash) ?? (await replayed(again))
+        replays.set(hash, expected)
+        expect(await coinsOf(memoryStore(disk))).toEqual(expected)
         for (const block of blocks) await again.submitBlock(block)
         expect(again.tip().height).toBeGreaterThanOrEqual(114)
         await again.generateToAddress(1, elsewhere(6))
@@ -289,6 +293,7 @@ describe('a store that crashes or fails at any write', () => {
 
   it('goes on after writes that were refused, memory and disk in agreement', async () => {
     const { rows, coinbases, blocks } = await prepare()
+    const refused: string[] = []
     for (let failures = 1; failures <= 3; failures++) {
       const disk = rows()
       const store = crashStore({ disk })
@@ -302,7 +307,8 @@ describe('a store that crashes or fails at any write', () => {
       ]
       for (const job of jobs) {
         store.failWrites(failures)
-        await job().catch((error: unknown) => expect(String(error)).toContain('no space'))
+        const answer = await job().catch(String)
+        if (typeof answer === 'string') refused.push(answer)
         const shown = await open(memoryStore(copyOf(disk)))
         expect((await shown.coin(outputOf(coinbases[0]!)))?.height).toBe((await engine.coin(outputOf(coinbases[0]!)))?.height)
         store.failWrites(0)
@@ -314,6 +320,8 @@ describe('a store that crashes or fails at any write', () => {
       expect(engine.tip().height).toBeGreaterThanOrEqual(115)
       expect(await coinsOf(memoryStore(disk))).toEqual(await replayed(engine))
     }
+    expect(refused.length).toBeGreaterThan(10)
+    expect(new Set(refused)).toEqual(new Set(['Error: no space left on device']))
   })
 })
 

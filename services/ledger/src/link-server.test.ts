@@ -95,7 +95,7 @@ describe('the link', () => {
     const { client, onEvent, until, attach } = follow()
     attach(await dial(ledger.linkUrl, ledger.credentials))
     client.start(undefined, onEvent)
-    await until(({ type }) => type === 'synced')
+    expect(await until(({ type }) => type === 'synced')).toMatchObject({ tip: ledger.engine.tip() })
     await client.stop()
   })
 })

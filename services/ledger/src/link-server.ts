@@ -9,6 +9,7 @@ import { WebSocket, WebSocketServer } from 'ws'
 import { isAuthorized, type Credentials } from './credentials.ts'
 import type { LedgerEngine, Log } from './engine.ts'
 import { listenOn } from './listen.ts'
+import { limitLog } from './log-limit.ts'
 import { systemClock } from './system.ts'
 
 const MAX_CONNECTIONS = 64
@@ -30,7 +31,9 @@ const refuse = (request: IncomingMessage, status: string): void => {
 }
 
 /** Serves the link. Throws PortTaken. */
-export const listenForLinks = async ({ engine, credentials, host, port, log }: LinkListenerOptions): Promise<LinkListener> => {
+export const listenForLinks = async (options: LinkListenerOptions): Promise<LinkListener> => {
+  const { engine, credentials, host, port } = options
+  const log = limitLog(options.log, () => Date.now())
   const genesis = blockHash(engine.network.genesis.header)
   const sockets = new WebSocketServer({ noServer: true, maxPayload: MAX_FRAME_BYTES, perMessageDeflate: false })
   const http = createServer((_request, response) => {

@@ -41,6 +41,7 @@ import {
 } from '@leyden/p2p'
 import type { LedgerEngine, Log } from './engine.ts'
 import { listenOn } from './listen.ts'
+import { limitLog } from './log-limit.ts'
 import type { PeerInfo } from './rpc/method.ts'
 
 const MAX_INBOUND = 125
@@ -96,7 +97,9 @@ const parseAddress = (address: string): { readonly host: string; readonly port: 
 }
 
 /** Serves the network. Throws PortTaken. */
-export const listenForPeers = async ({ engine, host, port, userAgent, log }: PeerServiceOptions): Promise<PeerService> => {
+export const listenForPeers = async (options: PeerServiceOptions): Promise<PeerService> => {
+  const { engine, host, port, userAgent } = options
+  const log = limitLog(options.log, () => Date.now())
   const { network, tree, pool } = engine
   const connections = new Map<number, Connection>()
   const dialled = new Map<
