@@ -15,6 +15,7 @@ import {
   type Peer,
   type PeerEffect,
 } from '@leyden/lnwire'
+import { unreachable } from '@leyden/codec'
 import { isValidPoint, isValidSecret, pointFromSecret } from '@leyden/crypto'
 import type { Log } from './log.ts'
 
@@ -120,6 +121,8 @@ const inWords = (reason: CloseReason): string => {
       return 'the connection was lost'
     case 'closed_by_owner':
       return 'closed by this node'
+    default:
+      return unreachable(reason)
   }
 }
 
