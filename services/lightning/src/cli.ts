@@ -287,18 +287,15 @@ const commands = {
 
 const kebab = (name: string): string => name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
 
+interface Command {
+  readonly meta: { readonly description: string }
+  readonly args: ArgsDef
+}
 /** The command with its name, and its arguments spelled as one types them. */
-const asTyped = async (name: string, command: unknown): Promise<CommandDef> => {
-  const {
-    meta,
-    args = {},
-    ...rest
-  } = (typeof command === 'function' ? await command() : command) as CommandDef & {
-    readonly meta: object
-    readonly args?: ArgsDef
-  }
-  const typed = Object.fromEntries(Object.entries(args).map(([arg, definition]) => [kebab(arg), definition]))
-  return { ...rest, meta: { ...meta, name }, args: typed }
+const asTyped = async (name: string, command: unknown): Promise<Command> => {
+  const plain = (typeof command === 'function' ? await command() : command) as Command
+  const args = Object.fromEntries(Object.entries(plain.args).map(([arg, definition]) => [kebab(arg), definition]))
+  return { ...plain, meta: { ...plain.meta, name } as Command['meta'], args }
 }
 
 const main = defineCommand({
@@ -311,7 +308,7 @@ const unknownFlag = async ([name = '', ...rest]: readonly string[]): Promise<str
   const command = Object.entries(commands).find(([known]) => known === name)?.[1]
   if (command === undefined) return undefined
   const known = new Set(['--help', '-h'])
-  const { args = {} } = (await asTyped(name, command)) as { readonly args?: ArgsDef }
+  const { args } = await asTyped(name, command)
   for (const [arg, definition] of Object.entries(args)) {
     known.add(`--${arg}`)
     known.add(`--${arg.replaceAll(/-([a-z])/g, (_, letter: string) => letter.toUpperCase())}`)

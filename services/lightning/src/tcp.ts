@@ -6,7 +6,7 @@ import type { Connection, Net } from '@leyden/runtime'
 
 /** Splits `host:port`. Throws on anything else. */
 export const parseAddress = (address: string): { host: string; port: number } => {
-  const match = /^(?:\[([0-9a-fA-F:]+)\]|([^:\s]+)):(\d{1,5})$/.exec(address)
+  const match = /^(?:\[([0-9a-fA-F:]+)\]|([^:\s[\]]+)):(\d{1,5})$/.exec(address)
   const host = match?.[1] ?? match?.[2]
   const port = Number(match?.[3])
   if (host === undefined || !(port <= 65_535)) throw new Error(`"${address}" is not host:port`)
