@@ -21,6 +21,7 @@ import {
   PaymentHash,
   ShortChannelId,
 } from '@leyden/lnwire'
+import type { HintHop, RouteHint } from '@leyden/routing'
 import {
   bytesToWords,
   formatAmount,
@@ -37,18 +38,6 @@ import {
   wordsToBytes,
   wordsToNumber,
 } from './bolt11-text.ts'
-
-/** One channel of a hint: from `nodeId`, towards the payee. BOLT 11 § Tagged Fields, `r`. */
-export interface HintHop {
-  readonly nodeId: NodeId
-  readonly shortChannelId: ShortChannelId
-  readonly feeBaseMsat: number
-  readonly feeProportionalMillionths: number
-  readonly cltvExpiryDelta: number
-}
-
-/** From a public node to the payee, in order. */
-export type RouteHint = readonly HintHop[]
 
 /** What a payee asks for. */
 export interface InvoiceFields {
