@@ -2,13 +2,18 @@ import { describe, expect, it } from 'vitest'
 import {
   blockHash,
   buildScript,
+  controlBlock,
   customNetwork,
+  decodeBlock,
+  encodeBlock,
   merkleRoot,
   networks,
   OP,
   outpointKey,
+  p2tr,
   p2wshOf,
   Sat,
+  tapLeafHash,
   txid,
   witnessCommitment,
   witnessCommitmentScript,
@@ -16,6 +21,7 @@ import {
   type Block,
   type Tx,
 } from '@leyden/bitcoin'
+import { pointFromSecret, taprootTweakPoint, xOnlyFromPoint } from '@leyden/crypto'
 import {
   ANYONE,
   connect,
@@ -282,6 +288,22 @@ describe('what the header commits to', () => {
     }
     expect(reasonOf(chain, [pay([outputOf(coinbase)], [SUBSIDY])], { change: bare })).toBe('unexpected-witness')
     expect(reasonOf(chain, [], { change: bare })).toBe('ok')
+  })
+})
+
+describe('B1: a block has the limits of consensus, no others', () => {
+  it('so half a million witness items behind an OP_SUCCESS are valid (the block that halted btcd)', () => {
+    const { chain, coinbase } = ripe()
+    const leaf = Uint8Array.of(0x50)
+    const internal = xOnlyFromPoint(pointFromSecret(new Uint8Array(32).fill(1)))
+    const { xonly, parity } = taprootTweakPoint(internal, tapLeafHash(leaf))
+    const funding = pay([outputOf(coinbase)], [SUBSIDY], { scriptPubKey: p2tr(xonly) })
+    const none = new Uint8Array(0)
+    const witness = [...Array.from({ length: 500_001 }, () => none), leaf, controlBlock(internal, parity, [])]
+    const spend = pay([{ ...outputOf(funding), witness }], [SUBSIDY])
+    const block = decodeBlock(encodeBlock(mine(chain, [funding, spend])))
+    expect(block.transactions[2]!.inputs[0]!.witness).toHaveLength(500_003)
+    expect(isViolation(connect(chain, block))).toBe(false)
   })
 })
 

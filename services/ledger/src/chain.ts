@@ -303,12 +303,18 @@ const applyMarks = async (chain: Chain, marks: readonly (readonly [HeaderEntry, 
   chain.best = bestStored(chain.tree)
 }
 
+/** Blocks that a reorganisation took off, and their transactions, lowest block first. */
+type LostBlocks = { count: number; readonly transactions: Tx[] }
+
 /** Moves the tip to `target`, which may fail on the way: then what failed is marked and the tip stands below it. */
-const moveTo = async (chain: Chain, target: HeaderEntry, returned: Tx[]): Promise<void> => {
+const moveTo = async (chain: Chain, target: HeaderEntry, lost: LostBlocks): Promise<void> => {
   const plan = planReorg(tipOf(chain), target)
   if (plan.disconnect.length > 0)
     chain.options.log.info({ from: tipOf(chain).hash, to: target.hash, depth: plan.disconnect.length }, 'reorganisation')
-  for (let i = 0; i < plan.disconnect.length; i++) returned.unshift(...(await disconnectTip(chain)))
+  for (let i = 0; i < plan.disconnect.length; i++) {
+    lost.transactions.unshift(...(await disconnectTip(chain)))
+    lost.count++
+  }
   for (const entry of plan.connect) {
     const violation = await connectTip(chain, entry, await storedBlock(chain, entry), entry.order)
     if (violation === undefined) continue
@@ -321,11 +327,12 @@ const moveTo = async (chain: Chain, target: HeaderEntry, returned: Tx[]): Promis
 /** Moves the tip until it is the best that is stored. Also finishes what a crash or a failed write left half done. */
 export const activate = async (chain: Chain): Promise<void> => {
   if (tipOf(chain) === chain.best) return
-  const returned: Tx[] = []
+  const lost: LostBlocks = { count: 0, transactions: [] }
   try {
-    while (tipOf(chain) !== chain.best) await moveTo(chain, chain.best, returned)
+    while (tipOf(chain) !== chain.best) await moveTo(chain, chain.best, lost)
   } finally {
-    if (returned.length > 0) await refillPool(chain, returned)
+    // Also after empty blocks: a lower tip makes coinbases immature and lock times open again.
+    if (lost.count > 0) await refillPool(chain, lost.transactions)
   }
 }
 

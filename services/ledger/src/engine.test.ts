@@ -137,6 +137,19 @@ describe('a reorganisation', () => {
     expect(engine.mempool().map(txid)).toEqual([txid(theirs)])
   })
 
+  it('over empty blocks also judges the mempool anew: what a lower tip makes immature or not final leaves', async () => {
+    const { engine, hashes } = await funded()
+    const immature = spend(await coinbaseOf(engine, hashes[10]!))
+    const early = pay([outputOf(await coinbaseOf(engine, hashes[0]!))], [SUBSIDY - 1000n], { lockTime: 110 })
+    await engine.broadcast([immature])
+    await engine.broadcast([early])
+    expect(engine.mempool()).toHaveLength(2)
+    await engine.invalidateBlock(hashes[109]!)
+    expect(engine.mempool()).toEqual([])
+    await engine.generateToAddress(2, elsewhere(1))
+    expect(engine.tip().height).toBe(111)
+  })
+
   it('refuses a branch that turns out invalid, and stays where it was', async () => {
     const { engine } = await funded()
     const before = engine.tip()
