@@ -408,6 +408,32 @@ describe('a payment', () => {
     expect(net.payment('a', invoice)).toMatchObject({ status: 'failed', failure: 'timed_out' })
   })
 
+  it('keeps to the delay that its owner allows, on every path', () => {
+    const net = diamond()
+    net.links[2]?.capacity.set('b', 0n)
+    const invoice = net.invoice('d')
+    const policy = net.policy
+    net.policy = { ...policy, maxCltvDelta: 61 }
+    net.pay('a', invoice)
+    net.policy = policy
+    expect(net.payment('a', invoice).attempts[0]?.route.totalCltvDelta).toBe(61)
+    const dear = net.get('c')
+    net.nodes.set('c', { ...dear, policy: { ...dear.policy, cltvExpiryDelta: 41 } })
+    net.run()
+    expect(net.payment('a', invoice)).toMatchObject({ status: 'failed', failure: 'no_route', maxCltvDelta: 61 })
+    expect(net.payment('a', invoice).attempts).toHaveLength(1)
+  })
+
+  it('what its owner hears comes in order, also when a channel refuses at once', () => {
+    const net = line()
+    const invoice = net.invoice('c')
+    const outcome = net.pay('a', invoice) as Outcome
+    expect(outcome.effects.map((effect) => (effect.to === 'owner' ? effect.type : effect.command.type))).toStrictEqual([
+      'paymentChanged',
+      'offerHtlc',
+    ])
+  })
+
   it('stops after so many attempts', () => {
     const net = diamond()
     net.policy = { ...net.policy, maxAttempts: 1 }
@@ -970,7 +996,7 @@ describe('the forwarding node', () => {
 
   it('forwards what pays its fee and leaves it its blocks', () => {
     const net = ready()
-    expect(relay(net).outcome.effects[0]).toMatchObject({
+    expect(relay(net).outcome.effects[1]).toMatchObject({
       channelId: net.links[1]?.channelId,
       command: {
         type: 'offerHtlc',
@@ -1010,7 +1036,7 @@ describe('the forwarding node', () => {
     expect(relay(net).failure).toMatchObject({ type: 'fee_insufficient' })
     const views = net.views.bind(net)
     net.views = (name) => views(name).map((view) => ({ ...view, olderPolicies: [POLICY] }))
-    expect(relay(net).outcome.effects[0]).toMatchObject({ command: { type: 'offerHtlc' } })
+    expect(relay(net).outcome.effects[1]).toMatchObject({ command: { type: 'offerHtlc' } })
   })
 
   it('refuses unknown, offline, full channels, and the way back', () => {
@@ -1030,7 +1056,7 @@ describe('the forwarding node', () => {
   it('S67: refuses what expires too soon, and what is locked for too long', () => {
     const net = ready()
     expect(relay(net, { outgoing: 1006 }).failure).toMatchObject({ type: 'expiry_too_soon' })
-    expect(relay(net, { outgoing: 1007 }).outcome.effects[0]).toMatchObject({ command: { type: 'offerHtlc' } })
+    expect(relay(net, { outgoing: 1007 }).outcome.effects[1]).toMatchObject({ command: { type: 'offerHtlc' } })
     expect(relay(net, { cltvExpiry: 3017, htlcId: 5n }).failure).toStrictEqual({ type: 'expiry_too_far' })
   })
 

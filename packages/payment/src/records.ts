@@ -46,6 +46,8 @@ export interface Payment {
   readonly invoice: string
   readonly amountMsat: Msat
   readonly maxFeeMsat: Msat
+  /** The most blocks that an attempt may lock our money for. */
+  readonly maxCltvDelta: number
   readonly paymentSecret: Uint8Array
   readonly metadata?: Uint8Array
   readonly routeHints: readonly RouteHint[]

@@ -99,6 +99,7 @@ export const relayHtlc = (
   return {
     writes: stored(forward),
     effects: [
+      changed(forward),
       {
         to: 'channel',
         channelId: channel.channelId,
@@ -112,7 +113,6 @@ export const relayHtlc = (
           origin: { kind: 'relay', channelId: incoming, htlcId: htlc.id },
         },
       },
-      changed(forward),
     ],
   }
 }

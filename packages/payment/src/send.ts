@@ -41,6 +41,8 @@ export interface PayRequest {
   /** For an invoice without amount; for others at least the invoice's, at most twice. */
   readonly amountMsat?: Msat
   readonly maxFeeMsat: Msat
+  /** The most blocks that our money may be locked for, in every attempt; at most the policy's, which it is by default. */
+  readonly maxCltvDelta?: number
   /** No attempt begins after so long. */
   readonly timeoutMs: number
   /** 32 fresh random bytes. */
@@ -103,7 +105,7 @@ const tryNext = (payment: Payment, env: PaymentEnv, effects: readonly PaymentEff
     amountMsat: payment.amountMsat,
     finalCltvDelta: payment.minFinalCltvExpiryDelta + env.policy.finalCltvSlack,
     maxFeeMsat: payment.maxFeeMsat,
-    maxCltvDelta: env.policy.maxCltvDelta,
+    maxCltvDelta: payment.maxCltvDelta,
     localEdges: localEdges(env),
     hints: payment.routeHints,
     ignoredEdges: new Set(failures.flatMap((failure) => failure.avoidEdges)),
@@ -115,7 +117,7 @@ const tryNext = (payment: Payment, env: PaymentEnv, effects: readonly PaymentEff
     const [first] = route?.hops ?? []
     const channel = first && env.findChannel(first.shortChannelId)
     if (route === undefined || first === undefined || channel === undefined) break
-    if (route.totalFeeMsat > payment.maxFeeMsat || route.totalCltvDelta > env.policy.maxCltvDelta) break
+    if (route.totalFeeMsat > payment.maxFeeMsat || route.totalCltvDelta > payment.maxCltvDelta) break
     const number = payment.nextAttempt
     const onion = buildOnion({
       sessionKey: sessionKeyOf(payment.seed, number),
@@ -140,8 +142,10 @@ const tryNext = (payment: Payment, env: PaymentEnv, effects: readonly PaymentEff
     const next: Payment = { ...payment, attempts: [...payment.attempts, attempt], nextAttempt: number + 1 }
     return {
       writes: stored(next),
+      // the channel may refuse at once: what the owner hears of this attempt comes before
       effects: [
         ...effects,
+        changed(next),
         {
           to: 'channel',
           channelId: channel.channelId,
@@ -155,7 +159,6 @@ const tryNext = (payment: Payment, env: PaymentEnv, effects: readonly PaymentEff
             origin: { kind: 'payment', paymentId: payment.paymentHash, attempt: number },
           },
         },
-        changed(next),
       ],
     }
   }
@@ -186,6 +189,7 @@ export const pay = (records: PaymentRecords, request: PayRequest, env: PaymentEn
     invoice: invoice.text,
     amountMsat,
     maxFeeMsat: request.maxFeeMsat,
+    maxCltvDelta: Math.min(request.maxCltvDelta ?? env.policy.maxCltvDelta, env.policy.maxCltvDelta),
     paymentSecret: invoice.paymentSecret,
     ...(invoice.metadata === undefined ? {} : { metadata: invoice.metadata }),
     routeHints: invoice.routeHints,
