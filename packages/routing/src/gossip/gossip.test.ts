@@ -763,6 +763,43 @@ describe('our own channels', () => {
     expect(typesTo(alice, announce(gossip))).toStrictEqual(['channel_update'])
   })
 
+  it('keep what the remote said of them before we announced them, whether the ledger has answered or not', () => {
+    const built = announcementOf(OWN_ID, us, alice)
+    const found: GossipInput = { from: 'chain', type: 'funding', shortChannelId: OWN_ID, found: unspent(built.script) }
+    for (const answered of [false, true]) {
+      const gossip = emptyGossip()
+      step(gossip, connected(alice))
+      step(gossip, connected(bob))
+      step(gossip, { from: 'owner', type: 'ownChannel', channel: { ...own, shortChannelId: OWN_ID } })
+      step(gossip, from(alice, built))
+      step(gossip, from(alice, updateOf(OWN_ID, alice, us, NOW, { feeBaseMsat: 77 })))
+      step(gossip, from(alice, nodeOf(alice)))
+      if (answered) step(gossip, found)
+      announce(gossip)
+      if (!answered) step(gossip, found)
+      expect(
+        gossip.graph.channels
+          .get(OWN_ID)
+          ?.policies.map((one) => one?.feeBaseMsat)
+          .toSorted(),
+      ).toStrictEqual([1000, 77])
+      expect(gossip.graph.nodes.get(alice.id)?.announcement).not.toBe(undefined)
+      // and who asked for gossip hears of it
+      step(gossip, from(bob, say({ type: 'gossip_timestamp_filter', chainHash, firstTimestamp: 0, timestampRange: 0xffff_ffff })))
+      const heard = [...sentTo(bob, step(gossip, tick))].filter(({ type }) => type === 'channel_update') as ChannelUpdate[]
+      expect(heard.map(({ feeBaseMsat }) => feeBaseMsat)).toContain(77)
+    }
+  })
+
+  it('are not spoken of publicly by what the remote said in private', () => {
+    const gossip = emptyGossip()
+    step(gossip, connected(alice))
+    step(gossip, { from: 'owner', type: 'ownChannel', channel: { ...own, shortChannelId: OWN_ID } })
+    step(gossip, from(alice, updateOf(OWN_ID, alice, us, NOW, {}, true)))
+    announce(gossip)
+    expect(gossip.graph.channels.get(OWN_ID)?.policies.filter(Boolean)).toHaveLength(1)
+  })
+
   it('are signed again before others would prune them, and never taken from somebody else', () => {
     const gossip = emptyGossip()
     step(gossip, connected(alice))

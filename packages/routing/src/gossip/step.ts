@@ -3,9 +3,10 @@
  * An announcement goes through: known? -> signatures -> does the ledger have this output? -> graph, rows, relay. Updates and node
  * announcements that come while the ledger is asked are held with it, one per direction and node.
  */
-import { equalBytes, unreachable } from '@leyden/codec'
+import { DecodeError, equalBytes, unreachable } from '@leyden/codec'
 import {
   type ChannelUpdate,
+  decodeMessage,
   MESSAGE_FLAG_DONT_FORWARD,
   type NodeAnnouncement,
   type NodeId,
@@ -128,18 +129,30 @@ const fundingFound = (gossip: Gossip, id: ShortChannelId, found: FundingLookup, 
     emit({ to: 'store', type: 'rows', rows: [channelRow(channel)] })
     if (channel.outpoint !== undefined) emit({ to: 'chain', type: 'watch', shortChannelId: id, outpoint: channel.outpoint })
     markFresh(gossip, { kind: 'announcement', id }, pending.peer)
-    for (const held of pending.updates)
-      if (held !== undefined) receiveUpdate(gossip, held.peer, held.message, held.raw, env, emit)
-    for (const nodeId of [channel.node1, channel.node2]) {
-      const held = gossip.heldNodes.get(nodeId)
-      if (held === undefined) continue
-      gossip.heldNodes.delete(nodeId)
-      receiveNode(gossip, held.peer, held.message, held.raw, env, emit)
-    }
+    hearHeld(gossip, channel, pending, env, emit)
     emit({ to: 'owner', type: 'graphChanged' })
   } else if (found.status !== 'unspent' || found.confirmations >= CONFIRMATIONS) refuse(gossip, id, env)
   const peer = gossip.peers.get(pending.peer)
   if (peer !== undefined) askNext(gossip, peer, env, emit)
+}
+
+/** A channel has come to the graph: now counts what was said of it before, its two ends, and the remote of a channel of ours. */
+const hearHeld = (gossip: Gossip, channel: GraphChannel, pending: Pending | undefined, env: GossipEnv, emit: Emit): void => {
+  for (const held of pending?.updates ?? [])
+    if (held !== undefined) receiveUpdate(gossip, held.peer, held.message, held.raw, env, emit)
+  for (const own of gossip.own.values()) {
+    const raw = own.shortChannelId === channel.shortChannelId ? own.remotePolicy?.raw : undefined
+    const said = raw === undefined ? undefined : decodeMessage(raw)
+    if (raw === undefined || said === undefined || said instanceof DecodeError || said.type !== 'channel_update') continue
+    if (said.shortChannelId !== channel.shortChannelId || (said.messageFlags & MESSAGE_FLAG_DONT_FORWARD) !== 0) continue
+    receiveUpdate(gossip, own.remoteNodeId, said, raw, env, emit)
+  }
+  for (const nodeId of [channel.node1, channel.node2]) {
+    const held = gossip.heldNodes.get(nodeId)
+    if (held === undefined) continue
+    gossip.heldNodes.delete(nodeId)
+    receiveNode(gossip, held.peer, held.message, held.raw, env, emit)
+  }
 }
 
 const accepts = (pending: Pending, found: FundingLookup, env: GossipEnv): boolean => {
@@ -328,9 +341,14 @@ export const stepGossip = (gossip: Gossip, input: GossipInput, env: GossipEnv): 
     case 'ownChannelClosed':
       ownChannelClosed(gossip, input.channelId, emit)
       break
-    case 'announce':
+    case 'announce': {
+      const pending = gossip.pending.get(input.shortChannelId)
       announceChannel(gossip, input, env, emit)
+      const channel = gossip.graph.channels.get(input.shortChannelId)
+      // The remote may have announced it before us: what it said of it and of itself was held.
+      if (channel !== undefined) hearHeld(gossip, channel, pending, env, emit)
       break
+    }
     case 'tick':
       askEarly(gossip, env, emit)
       prune(gossip, env, emit)
