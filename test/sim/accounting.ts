@@ -8,7 +8,7 @@ import { isCoinbase, outpointKey, type Tx, type TxOutput, txid } from '@leyden/b
 import { bytesToHex } from '@leyden/codec'
 import { balance, type WalletKeys } from '@leyden/wallet'
 import type { Story } from './actions.ts'
-import { forwardsOnDisk } from './invariants.ts'
+import { earnings } from './invariants.ts'
 import { BANK_SCRIPT, type Name, NAMES, type World } from './world.ts'
 
 const ANCHOR_SAT = 330n
@@ -239,9 +239,9 @@ export const account = async (world: World, _story: Story): Promise<Record<strin
       if (payers.length > 1 || (payers.length === 0 && !isDust))
         world.fail(`${name}: invoice ${hash} was paid by ${payers.length === 0 ? 'nobody' : payers.join(' and ')}`)
     }
-    for (const [id, forward] of forwardsOnDisk(world, name)) {
+    for (const [id, forward] of payments.forwards())
       if (forward.status === 'offered') world.fail(`${name}: forward ${id} has not ended`)
-      if (forward.status !== 'fulfilled') continue
+    for (const { forward } of earnings(world, name)) {
       forwarded++
       owes(name, forward.incoming.amountMsat - forward.outgoing.amountMsat, `forwarded ${forward.paymentHash.slice(0, 8)}`)
     }

@@ -33,12 +33,6 @@ const recordOnDisk = <T>(world: World, name: Name, kind: string, id: string): T 
   return row === undefined ? undefined : (unpackRecord(row[1]) as { state: T }).state
 }
 
-export const forwardsOnDisk = (world: World, name: Name): (readonly [string, Forward])[] =>
-  world.sim
-    .disk(name)
-    .page(keyRange('forward'), ALL)
-    .map(([rowKey, value]) => [String(decodeKey(rowKey)[1]), (unpackRecord(value) as { state: Forward }).state] as const)
-
 const signers = new Map<Name, ReturnType<typeof createSigner>>()
 const signerOf = (name: Name): ReturnType<typeof createSigner> => {
   let signer = signers.get(name)
@@ -122,11 +116,13 @@ const checkFailure = (world: World, name: Name, channelId: ChannelId, htlcId: bi
 interface Memory {
   readonly ended: Map<string, string>
   readonly told: Set<string>
+  /** Forwards that were fulfilled; their records go when the HTLCs are gone. */
+  readonly earned: Map<string, { readonly name: Name; readonly forward: Forward }>
 }
 const memories = new WeakMap<World, Memory>()
 const memoryOf = (world: World): Memory => {
   let memory = memories.get(world)
-  if (memory === undefined) memories.set(world, (memory = { ended: new Map(), told: new Set() }))
+  if (memory === undefined) memories.set(world, (memory = { ended: new Map(), told: new Set(), earned: new Map() }))
   return memory
 }
 
@@ -134,9 +130,9 @@ const memoryOf = (world: World): Memory => {
 export const observe = (world: World, name: Name, node: Node): void => {
   const { peers } = node
   const send = peers.send.bind(peers)
-  peers.send = (to, message) => {
+  peers.send = (to, message, session) => {
     if (peers.info(to) !== undefined) checkMessage(world, name, message)
-    send(to, message)
+    send(to, message, session)
   }
 }
 
@@ -181,6 +177,10 @@ const checkAgreement = (world: World, name: Name, holder: Channel, signer: Chann
     world.fail(`${name} ${holder.channelId} #${holder.localCommitmentNumber} holds ${held}, the peer signed ${signed}`)
 }
 
+/** The forwards of a node that were fulfilled. */
+export const earnings = (world: World, name: Name): { readonly name: Name; readonly forward: Forward }[] =>
+  [...memoryOf(world).earned.values()].filter((one) => one.name === name)
+
 /** Says once what has ended. */
 const tell = (world: World, text: string, endedAtMs: number | undefined): void => {
   const { told } = memoryOf(world)
@@ -221,6 +221,8 @@ const checkEnds = (world: World, name: Name, node: Node): void => {
     if (invoice.status === 'open' || invoice.status === 'accepted') continue
     once(`${name} invoice ${hash}`, `${invoice.status} ${invoice.receivedMsat ?? ''}`)
   }
+  for (const [id, forward] of node.payments.forwards())
+    if (forward.status === 'fulfilled') memoryOf(world).earned.set(`${name} ${id}`, { name, forward })
   for (const [id, channel] of node.channels()) {
     if (channel.phase.name === 'closed') once(`${name} channel ${id}`, channel.phase.how)
     const kind = channel.onchain?.spend?.kind

@@ -2,7 +2,9 @@
  * One run, from a seed: a network comes up, channels are opened, a random course of actions, then calm. In the calm all faults heal,
  * all channels are closed, and every satoshi must be where it belongs (accounting.ts).
  */
-import { type ChannelId } from '@leyden/lnwire'
+import type { Channel } from '@leyden/channel'
+import { bytesToHex } from '@leyden/codec'
+import type { ChannelId } from '@leyden/lnwire'
 import { account } from './accounting.ts'
 import { act, catchUp, newStory, openChannel, type Story, unblockAll } from './actions.ts'
 import { check, noteBroadcast, observe } from './invariants.ts'
@@ -77,6 +79,13 @@ const isUnsettled = (world: World): boolean =>
     return false
   })
 
+const stateOf = ({ phase, onchain, height, htlcs }: Channel): string =>
+  `${phase.name} at ${height} ${JSON.stringify(
+    { spend: onchain?.spend, outputs: onchain?.outputs, htlcs, bids: onchain?.bids },
+    (_, value: unknown) =>
+      typeof value === 'bigint' ? Number(value) : value instanceof Uint8Array ? bytesToHex(value).slice(0, 8) : value,
+  )}`
+
 /** Faults heal, every channel is closed one way or the other, and blocks come until nothing is left to wait for. */
 const calm = async (world: World, story: Story): Promise<void> => {
   const { sim, random } = world
@@ -105,8 +114,8 @@ const calm = async (world: World, story: Story): Promise<void> => {
   if (isOver(world)) return
   if (blocks === MOST_CALM_BLOCKS)
     for (const name of NAMES) {
-      for (const [id, { phase }] of world.node(name)?.channels() ?? [])
-        if (phase.name !== 'closed') world.fail(`${name} ${id} does not end: ${phase.name}`)
+      for (const [id, channel] of world.node(name)?.channels() ?? [])
+        if (channel.phase.name !== 'closed') world.fail(`${name} ${id} does not end: ${stateOf(channel)}`)
       for (const [hash, payment] of world.node(name)?.payments.payments() ?? [])
         if (payment.status === 'inFlight') world.fail(`${name}: payment ${hash} does not end`)
     }

@@ -106,6 +106,8 @@ export interface Payments {
   cancel(hash: PaymentHash): Promise<InvoiceRecord | PaymentRefusal>
   payments(): ReadonlyMap<string, Payment>
   invoices(): ReadonlyMap<string, InvoiceRecord>
+  /** HTLCs that came in and went on, by channel and id of the incoming one. */
+  forwards(): ReadonlyMap<string, Forward>
   note(hash: PaymentHash): InvoiceNote | undefined
 }
 
@@ -389,6 +391,7 @@ export const createPayments = (options: PaymentsOptions): Payments => {
     cancel: (hash) => invoiceAfter(hash, { from: 'owner', type: 'cancelInvoice', paymentHash: hash }),
     payments: () => drive.states(paymentKind),
     invoices: () => drive.states(invoiceKind),
+    forwards: () => drive.states(forwardKind),
     note: (hash) => drive.states(invoiceNoteKind).get(hash),
   }
 }
