@@ -76,6 +76,13 @@ export const followFeerate = (channel: Channel, estimate: FeeratePerKw, env: Cha
   return checkFee(channel, candidate, env) === undefined ? next(candidate, send(feeMessage(channel, wanted))) : next(channel)
 }
 
+/** Before an unsigned update_fee is sent anew: it goes if we cannot bear it any more. */
+export const refitFee = (channel: Channel, env: ChannelEnv): Channel => {
+  if (channel.role !== 'opener' || !channel.feeUpdates.some(({ stage }) => stage === 0)) return channel
+  const without: Channel = { ...channel, feeUpdates: channel.feeUpdates.filter(({ stage }) => stage !== 0) }
+  return mayUpdate(channel) && checkFee(without, channel, env) === undefined ? channel : without
+}
+
 /** BOLT 2 § Updating Fees, receiver. S28, S31. */
 export const receiveFee = (channel: Channel, message: UpdateFee, env: ChannelEnv): Next | Violation => {
   const { feeratePerKw } = message

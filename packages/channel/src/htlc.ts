@@ -67,9 +67,9 @@ export const removalMessage = (channel: Channel, id: bigint, removal: Removal): 
   }
 }
 
-/** Whether we may offer this, on top of all that is proposed. BOLT 2 § Adding an HTLC, sender; S27, S31. */
-const checkOffer = (channel: Channel, candidate: Channel, offer: OfferHtlc, env: ChannelEnv): Refusal | undefined => {
-  const { remote, role } = channel
+/** Whether we may offer this at all. BOLT 2 § Adding an HTLC, sender; S67. */
+const checkTerms = (channel: Channel, offer: OfferHtlc, env: ChannelEnv): Refusal | undefined => {
+  const { remote } = channel
   if (channel.phase.name !== 'normal') return refusal('channel_not_usable', { phase: channel.phase.name })
   if (channel.link !== 'online') return refusal('peer_offline')
   if (offer.amountMsat === 0n || offer.amountMsat < remote.htlcMinimumMsat)
@@ -77,9 +77,14 @@ const checkOffer = (channel: Channel, candidate: Channel, offer: OfferHtlc, env:
   if (offer.cltvExpiry >= CLTV_LIMIT || offer.cltvExpiry > env.height + MAX_CLTV_AHEAD_BLOCKS)
     return refusal('expiry_too_far', { most: env.height + MAX_CLTV_AHEAD_BLOCKS })
   if (offer.cltvExpiry <= env.height) return refusal('expiry_too_soon', { height: env.height })
+  return undefined
+}
+
+/** Whether the last HTLC of `candidate` fits on top of all that `channel` has. BOLT 2 § Adding an HTLC, sender; S27, S31. */
+const checkRoom = (channel: Channel, candidate: Channel, env: ChannelEnv): Refusal | undefined => {
+  const { remote, role } = channel
   const opener = openerOf(channel)
   for (const [index, active] of channel.active.entries()) {
-    const before = commitmentsAhead(channel, active)
     for (const [which, { holder, spec }] of commitmentsAhead(candidate, active).entries()) {
       const ours = offeredBy(spec, 'local', holder)
       if (ours.count > remote.maxAcceptedHtlcs) return refusal('too_many_htlcs', { most: remote.maxAcceptedHtlcs })
@@ -93,17 +98,18 @@ const checkOffer = (channel: Channel, candidate: Channel, offer: OfferHtlc, env:
       if (spiked.local < reserveMsat(channel, 'local'))
         return refusal('insufficient_balance', { missingMsat: reserveMsat(channel, 'local') - spiked.local, funding: index })
       if (opener === 'remote' && left.remote < reserveMsat(channel, 'remote')) {
-        const previous = before[which]
+        const previous = commitmentsAhead(channel, active)[which]
         // Dust adds nothing to the fee: it may be offered even where the opener is poor.
         if (previous === undefined || left.remote < leftAfterFee(channel, previous.spec, holder).remote)
           return refusal('opener_cannot_pay_fee')
       }
-      const exposure = dustExposureMsat(channel, spec, holder, env.feerates.commitment)
-      const previous = before[which]
-      const exposedBefore =
-        previous === undefined ? 0n : dustExposureMsat(channel, previous.spec, holder, env.feerates.commitment)
-      if (exposure > env.policy.maxDustExposureMsat && exposure > exposedBefore)
-        return refusal('dust_exposure', { mostMsat: env.policy.maxDustExposureMsat })
+      const estimate = env.feerates.commitment
+      const exposure = dustExposureMsat(channel, spec, holder, estimate)
+      const { maxDustExposureMsat } = env.policy
+      if (exposure <= maxDustExposureMsat) continue
+      const previous = commitmentsAhead(channel, active)[which]
+      if (previous === undefined || exposure > dustExposureMsat(channel, previous.spec, holder, estimate))
+        return refusal('dust_exposure', { mostMsat: maxDustExposureMsat })
     }
   }
   return undefined
@@ -123,7 +129,7 @@ export const offerHtlc = (channel: Channel, offer: OfferHtlc, env: ChannelEnv): 
     ...(offer.pathKey === undefined ? {} : { pathKey: offer.pathKey }),
   }
   const candidate: Channel = { ...channel, htlcs: [...channel.htlcs, htlc], nextLocalHtlcId: htlc.id + 1n }
-  const why = checkOffer(channel, candidate, offer, env)
+  const why = checkTerms(channel, offer, env) ?? checkRoom(channel, candidate, env)
   if (why !== undefined) return next(channel, { to: 'owner', type: 'offerRefused', origin: offer.origin, refusal: why })
   return next(candidate, send(addMessage(channel, htlc)))
 }
@@ -251,6 +257,23 @@ const dropOffers = (channel: Channel, drop: (htlc: Htlc) => boolean): Next => {
     } else htlcs.push(htlc.offeredBy === 'local' && htlc.stage === 0 ? { ...htlc, id: htlc.id - dropped } : htlc)
   }
   return next({ ...channel, htlcs, nextLocalHtlcId: channel.nextLocalHtlcId - dropped }, ...effects)
+}
+
+/**
+ * Before our unsigned offers are made anew: what has become irrevocable since may have left no room for some of them, and where the
+ * channel closes there is none for any.
+ */
+export const refitOffers = (channel: Channel, env: ChannelEnv): Next => {
+  const isUnsigned = (htlc: Htlc): boolean => htlc.offeredBy === 'local' && htlc.stage === 0
+  if (!channel.htlcs.some(isUnsigned)) return next(channel)
+  const dropped = new Set<Htlc>()
+  let fitted: Channel = { ...channel, htlcs: channel.htlcs.filter((htlc) => !isUnsigned(htlc)) }
+  for (const htlc of channel.htlcs.filter(isUnsigned)) {
+    const candidate: Channel = { ...fitted, htlcs: [...fitted.htlcs, htlc] }
+    if (channel.phase.name === 'normal' && checkRoom(fitted, candidate, env) === undefined) fitted = candidate
+    else dropped.add(htlc)
+  }
+  return dropped.size === 0 ? next(channel) : dropOffers(channel, (htlc) => dropped.has(htlc))
 }
 
 /** Amounts in msat that the two sides have in flight, for whoever shows the channel. */

@@ -115,20 +115,23 @@ const pastOf = (htlc: Htlc, remoteCommitmentNumber: number): PastHtlc | undefine
   return { offeredBy, id, amountMsat, paymentHash, cltvExpiry, first: inRemoteFrom, last }
 }
 
+/** What changed, told by identity first: a step leaves most HTLCs as they are. */
 const htlcWrites = (before: Channel | undefined, after: Channel): ChannelWrite[] => {
   if (before?.htlcs === after.htlcs) return []
   const writes: ChannelWrite[] = []
-  const known = new Map(before?.htlcs.map((htlc) => [nameOf(htlc), htlc]))
+  const kept = new Set(after.htlcs)
+  const known = new Set(before?.htlcs)
+  const replaced = new Map(before?.htlcs.filter((htlc) => !kept.has(htlc)).map((htlc) => [nameOf(htlc), htlc]))
   for (const htlc of after.htlcs) {
+    if (known.has(htlc)) continue
     const name = nameOf(htlc)
-    const previous = known.get(name)
-    known.delete(name)
-    if (previous === htlc) continue
+    const previous = replaced.get(name)
+    replaced.delete(name)
     const { onion, ...small } = htlc
     writes.push({ suffix: `htlc/${name}`, value: pack(small) })
     if (previous?.onion !== onion) writes.push({ suffix: `onion/${name}`, value: pack(onion) })
   }
-  for (const [name, htlc] of known) {
+  for (const [name, htlc] of replaced) {
     writes.push({ suffix: `htlc/${name}`, value: undefined }, { suffix: `onion/${name}`, value: undefined })
     const past = pastOf(htlc, after.remoteCommitmentNumber)
     if (past !== undefined) writes.push({ suffix: `past/${name}`, value: pack(past) })

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { FeeratePerKw } from '@leyden/bitcoin'
 import { hexToBytes } from '@leyden/codec'
 import type { ChannelReestablish } from '@leyden/lnwire'
+import { capacityNow } from './balances.ts'
 import { channelKind } from './record.ts'
 import { asStored, checkAgreement, type Name, otherName, Pair, preimageOf, sortedRows, withoutFeatures } from './testing.ts'
 
@@ -210,6 +211,25 @@ describe('S50: retransmission is a function of the stored state', () => {
     expect(pair.told('bob', 'htlcCommitted').map((effect) => [effect.htlc.id, effect.htlc.amountMsat])).toEqual([
       [0n, 6_000_000n],
     ])
+  })
+
+  it('S31: drops an unsigned offer for which no room is left, instead of breaking the rules with it', () => {
+    const pair = new Pair({ feeratePerKw: 2_500, pushMsat: 400_000_000n }).open()
+    pair.offer('alice', capacityNow(pair.alice.channel).sendableMsat, 0)
+    for (let n = 1; n <= 14; n++) pair.offer('bob', 5_000_000n, n)
+    pair.flush('bob')
+    while (pair.deliver('bob'));
+    // Alice has accepted Bob's HTLCs, whose outputs she pays for, and has not signed her own.
+    pair.disconnect()
+    pair.connect()
+    pair.settle()
+    checkAgreement(pair)
+    expect(pair.told('bob', 'violated')).toEqual([])
+    expect(pair.told('alice', 'htlcFailed').map((effect) => effect.failure)).toEqual([{ kind: 'neverSent' }])
+    expect(pair.told('alice', 'htlcCommitted')).toHaveLength(14)
+    pair.offer('alice', 1_000_000n, 20)
+    pair.settle()
+    expect(pair.told('bob', 'htlcCommitted').map((effect) => effect.htlc.id)).toEqual([0n])
   })
 
   it('sends a removal that was asked for while the remote was away', () => {

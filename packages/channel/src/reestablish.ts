@@ -2,7 +2,7 @@
  * A connection comes back: what did the other not get? BOLT 2 § Message Retransmission.
  * Everything to send again is derived from the stored state: updates that we signed, the commitment_signed over exactly the same
  * commitment, our last revoke_and_ack, in the order in which they went out at first (S50). What we proposed and had not signed is
- * proposed anew. A peer that proves that it knows more than we do stops us from publishing; one that only says so does not (S22).
+ * proposed anew, as far as it still fits. A peer that proves that it knows more than we do stops us from publishing; one that only says so does not (S22).
  */
 import { equalBytes } from '@leyden/codec'
 import { isValidSecret, pointFromSecret } from '@leyden/crypto'
@@ -11,8 +11,8 @@ import { isNegotiating, shutdownMessage } from './close.ts'
 import { commitmentSignedMessage, NO_SECRET, revocationMessage } from './commit.ts'
 import { channelReadyMessage, isDeepEnough } from './depth.ts'
 import type { ChannelEnv } from './env.ts'
-import { feeMessage } from './fee.ts'
-import { addMessage, removalMessage } from './htlc.ts'
+import { feeMessage, refitFee } from './fee.ts'
+import { addMessage, refitOffers, removalMessage } from './htlc.ts'
 import type { ChannelMessage } from './input.ts'
 import { next, type Next, send } from './next.ts'
 import type { Channel, Stage } from './state.ts'
@@ -106,8 +106,9 @@ export const receiveReestablish = (channel: Channel, message: ChannelReestablish
   const { closing } = channel
   if (closing?.sent && closing.localScript !== undefined && isNegotiating(channel))
     messages.push(shutdownMessage(channel, closing.localScript))
-  messages.push(...updatesAt(channel, 0))
-  return next({ ...channel, link: 'online' }, ...messages.map(send))
+  const fitted = refitOffers(refitFee(channel, env), env)
+  messages.push(...updatesAt(fitted.channel, 0))
+  return next({ ...fitted.channel, link: 'online' }, ...messages.map(send), ...fitted.effects)
 }
 
 /** Whether channel_ready has gone out, on this connection or an earlier one. */
