@@ -155,7 +155,12 @@ const pageOf = <T>(
   return { data, nextCursor: start + limit < items.length && last !== undefined ? keyOf(last) : null }
 }
 
-const paymentResource = (payment: Payment): r.Payment => ({
+const descriptionOf = (payment: Payment): string | undefined => {
+  const invoice = decodeInvoice(payment.invoice)
+  return isInvoiceProblem(invoice) ? undefined : invoice.description
+}
+
+const paymentResource = (payment: Payment, description = descriptionOf(payment)): r.Payment => ({
   id: payment.paymentHash,
   paymentHash: payment.paymentHash,
   status: payment.status,
@@ -163,6 +168,7 @@ const paymentResource = (payment: Payment): r.Payment => ({
   ...(payment.feeMsat === undefined ? {} : { feeMsat: jsonInteger(payment.feeMsat) }),
   ...(payment.preimage === undefined ? {} : { preimage: payment.preimage }),
   destination: payment.payee,
+  ...(description === undefined ? {} : { description }),
   attempts: payment.attempts.map((attempt) => ({
     status: attempt.status,
     amountMsat: jsonInteger(attempt.route.totalAmountMsat),
@@ -515,7 +521,7 @@ export const createWalletService = (node: Node, { token, version, listening }: W
         (a, b) => b.createdAtMs - a.createdAtMs || (a.paymentHash < b.paymentHash ? -1 : 1),
       )
       const { data, nextCursor } = pageOf(all, (payment) => payment.paymentHash, query)
-      return { data: data.map(paymentResource), nextCursor }
+      return { data: data.map((payment) => paymentResource(payment)), nextCursor }
     },
     async payment(id) {
       const record = node.payments.payments().get(parseHash(id, 'path/id'))
