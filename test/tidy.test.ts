@@ -69,7 +69,7 @@ describe('arrows', () => {
         importsOf(read(file)).flatMap((target) => {
           const inner = /^@leyden\/[^/]+\/./.test(target) && !doors.has(target)
           const service = file.startsWith('packages/') && /^@leyden\/[^/]+-service/.test(target)
-          const depth = file.split('/').length - 3
+          const depth = file.split('/').length - 2
           const out = file.startsWith('packages/') && target.startsWith('../'.repeat(depth))
           return inner || service || out ? [`${file} -> ${target}`] : []
         }),

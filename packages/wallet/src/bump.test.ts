@@ -49,7 +49,7 @@ import {
   START,
   sum,
   walletWith,
-} from '../test/fixture.ts'
+} from './testing.ts'
 
 /** A key of a channel: the wallet does not have it. */
 const SECRET = hexToBytes('11'.repeat(32))

@@ -41,7 +41,7 @@ import {
   own,
   START,
   walletWith,
-} from '../test/fixture.ts'
+} from './testing.ts'
 import { FeeratePerKw } from '@leyden/bitcoin'
 
 const see = (wallet: Wallet, tx: Tx, nowMs = 5000): Wallet => seeTransaction(wallet, keys, tx, nowMs).wallet

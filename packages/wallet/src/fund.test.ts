@@ -30,7 +30,7 @@ import {
   sum,
   spentBy,
   walletWith,
-} from '../test/fixture.ts'
+} from './testing.ts'
 
 const request = (valueSat: bigint, more: Partial<FundRequest> = {}): FundRequest => ({
   outputs: [output(valueSat, foreignScript('shop'))],

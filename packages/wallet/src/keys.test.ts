@@ -5,7 +5,7 @@ import { bytesToHex, equalBytes, hexToBytes } from '@leyden/codec'
 import { xOnlyFromPoint } from '@leyden/crypto'
 import { networks } from '@leyden/bitcoin'
 import { createWalletKeys, GAP_LIMIT, type KeyPath } from './index.ts'
-import { ABANDON, keys, own, seed, START } from '../test/fixture.ts'
+import { ABANDON, keys, own, seed, START } from './testing.ts'
 
 const mainnet = createWalletKeys(seed, networks.mainnet)
 

@@ -2,19 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { packRecord } from '@leyden/codec'
 import { FeeratePerKw } from '@leyden/bitcoin'
 import { fund, walletKind, type KindWrite, type Wallet } from './index.ts'
-import {
-  connect,
-  connectMany,
-  disconnect,
-  foreignScript,
-  incoming,
-  keys,
-  ok,
-  output,
-  own,
-  START,
-  walletWith,
-} from '../test/fixture.ts'
+import { connect, connectMany, disconnect, foreignScript, incoming, keys, ok, output, own, START, walletWith } from './testing.ts'
 
 const apply = (rows: ReadonlyMap<string, Uint8Array>, writes: readonly KindWrite[]): Map<string, Uint8Array> => {
   const next = new Map(rows)

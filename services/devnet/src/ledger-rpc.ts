@@ -26,7 +26,7 @@ export interface LedgerRpc {
   /** Mines blocks with what is in the mempool; the reward goes to `address`. */
   mine(blocks: number, address?: string): Promise<readonly string[]>
   mempool(): Promise<readonly string[]>
-  /** `http://user:password@host:port` for other programs. */
+  /** `http://127.0.0.1:18443 with user and password` for other programs. */
   credentialsUrl(): string
 }
 

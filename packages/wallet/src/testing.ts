@@ -30,8 +30,8 @@ import {
   type ConnectedBlock,
   type Refusal,
   type Wallet,
-} from '../src/index.ts'
-import { deriveCoins } from '../src/draft.ts'
+} from './index.ts'
+import { deriveCoins } from './draft.ts'
 
 export const ABANDON = 'abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about'
 export const seed = seedFromMnemonic(ABANDON) as Uint8Array
