@@ -1,0 +1,160 @@
+/**
+ * Payments over one channel between two daemons, each a process of its own with LMDB on disk, on a ledger that is a third. Every state is
+ * durable before a byte of it leaves. The payer is asked by HTTP and answers when the payment has ended; amounts are above dust.
+ */
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { performance } from 'node:perf_hooks'
+import { unwrap } from '@leyden/api/client'
+import {
+  awaitGraph,
+  confirmChannel,
+  createLedgerNode,
+  createLightningNode,
+  freePort,
+  fund,
+  type LightningNode,
+  openChannel,
+  waitFor,
+} from '@leyden/devnet-service'
+import { type CpuProfile, sharesOf } from './profile.ts'
+import { heading, note, percent, type Settings, short, table, times } from './report.ts'
+import { quantile } from './store.ts'
+
+const AMOUNT_MSAT = 1_000_000
+const CAPACITY_SAT = 16_000_000
+const INVOICES_AT_ONCE = 20
+
+interface Round {
+  readonly inFlight: number
+  readonly perSecond: number
+  readonly latenciesMs: readonly number[]
+  readonly failures: ReadonlyMap<string, number>
+}
+
+/** Runs `work` on each of the items, so many at a time. */
+const pool = async <T>(items: readonly T[], atOnce: number, work: (item: T) => Promise<void>): Promise<void> => {
+  const rest = items.values()
+  await Promise.all(
+    Array.from({ length: atOnce }, async () => {
+      for (const item of rest) await work(item)
+    }),
+  )
+}
+
+const invoicesOf = async (node: LightningNode, count: number): Promise<readonly string[]> => {
+  const texts: string[] = []
+  await pool(Array.from({ length: count }), INVOICES_AT_ONCE, async () => {
+    const { bolt11 } = await unwrap(node.client.v1.invoices.$post({ json: { amountMsat: AMOUNT_MSAT, description: 'bench' } }))
+    texts.push(bolt11)
+  })
+  return texts
+}
+
+const payAll = async (from: LightningNode, invoices: readonly string[], inFlight: number): Promise<Round> => {
+  const latenciesMs: number[] = []
+  const failures = new Map<string, number>()
+  const start = performance.now()
+  await pool(invoices, inFlight, async (to) => {
+    const at = performance.now()
+    let outcome: string
+    try {
+      const payment = await unwrap(from.client.v1.payments.$post({ json: { to } }, { headers: { prefer: 'wait=60' } }))
+      outcome = payment.status === 'failed' ? (payment.failure?.code ?? 'failed') : payment.status
+    } catch (error) {
+      outcome = (error as Error).message
+    }
+    if (outcome === 'succeeded') latenciesMs.push(performance.now() - at)
+    else failures.set(outcome, (failures.get(outcome) ?? 0) + 1)
+  })
+  return { inFlight, perSecond: (latenciesMs.length * 1000) / (performance.now() - start), latenciesMs, failures }
+}
+
+export const benchPayments = async ({ quick }: Settings): Promise<void> => {
+  heading('payments: one channel, two processes, every commit synced to disk')
+  const directory = mkdtempSync(join(tmpdir(), 'leyden-bench-'))
+  const ledger = createLedgerNode({
+    datadir: join(directory, 'ledger'),
+    rpcPort: await freePort(),
+    p2pPort: await freePort(),
+    linkPort: await freePort(),
+    args: ['--loglevel=warn'],
+  })
+  const profiler = new URL('./profiler.mjs', import.meta.url).href
+  const profileOf = (name: string): string => join(directory, `${name}.cpuprofile`)
+  const nodeOf = async (name: string): Promise<LightningNode> =>
+    createLightningNode({
+      name,
+      datadir: join(directory, name),
+      apiPort: await freePort(),
+      peerPort: await freePort(),
+      ledger,
+      env: { NODE_OPTIONS: `--import=${profiler}`, BENCH_PROFILE: profileOf(name) },
+    })
+  const [payer, payee] = [await nodeOf('payer'), await nodeOf('payee')]
+  const daemons = [payer.daemon, payee.daemon]
+  const toggleProfiles = (): void => {
+    for (const { pid } of daemons) if (pid !== undefined) process.kill(pid, 'SIGUSR2')
+  }
+  try {
+    await ledger.daemon.start()
+    await ledger.rpc.mine(1)
+    await Promise.all(daemons.map((daemon) => daemon.start()))
+    await fund(ledger.rpc, [payer])
+    const { fundingTxid } = await openChannel(payer, payee, { capacitySat: CAPACITY_SAT, pushMsat: 1_000_000_000 })
+    await confirmChannel(ledger.rpc, [payer, payee], fundingTxid as string)
+    await awaitGraph(payer, 1)
+
+    const rounds: Round[] = []
+    await payAll(payer, await invoicesOf(payee, quick ? 20 : 200), 20) // warm code
+    for (const [inFlight, count] of quick
+      ? ([
+          [1, 30],
+          [100, 200],
+        ] as const)
+      : ([
+          [1, 300],
+          [100, 3000],
+        ] as const)) {
+      const invoices = await invoicesOf(payee, count)
+      const profiled = inFlight > 1
+      if (profiled) toggleProfiles()
+      rounds.push(await payAll(payer, invoices, inFlight))
+      if (profiled) toggleProfiles()
+    }
+    const first = rounds[0]
+    table(
+      ['in flight', 'payments/s', 'p50 ms', 'p99 ms', 'to one'],
+      rounds.map(({ inFlight, perSecond, latenciesMs }) => [
+        String(inFlight),
+        short(perSecond),
+        short(quantile(latenciesMs, 0.5)),
+        short(quantile(latenciesMs, 0.99)),
+        times(perSecond / (first?.perSecond ?? perSecond)),
+      ]),
+    )
+    for (const { inFlight, failures } of rounds)
+      for (const [reason, count] of failures) note(`  ${count} of those with ${inFlight} in flight did not succeed: ${reason}`)
+
+    for (const name of ['payer', 'payee'])
+      await waitFor(`the profile of the ${name}`, () => Promise.resolve(existsSync(profileOf(name))))
+    const shares = ['payer', 'payee'].map((name) => sharesOf(JSON.parse(readFileSync(profileOf(name), 'utf8')) as CpuProfile))
+    note('\n  where the busy time of the main threads goes, with 100 in flight')
+    const [mine, theirs] = shares
+    const shareOf = (which: typeof mine, part: string): number => which?.parts.find(([name]) => name === part)?.[1] ?? 0
+    const parts = [...new Set(shares.flatMap(({ parts }) => parts.map(([part]) => part)))]
+    table(
+      ['', 'payer', 'payee'],
+      [
+        ...parts.map((part) => [part, percent(shareOf(mine, part)), percent(shareOf(theirs, part))]),
+        ['(busy, of all the time)', percent(mine?.busy ?? 0), percent(theirs?.busy ?? 0)],
+      ],
+    )
+  } finally {
+    await Promise.all(daemons.map((daemon) => daemon.stop()))
+    await ledger.daemon.stop()
+    if (process.env['LEYDEN_KEEP'] === undefined) rmSync(directory, { recursive: true, force: true })
+    else note(`kept: ${directory}`)
+  }
+}
