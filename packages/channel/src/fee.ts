@@ -90,7 +90,8 @@ export const receiveFee = (channel: Channel, message: UpdateFee, env: ChannelEnv
   const { least, most } = feerateBounds(env)
   // A fall is let pass where the rate stays no lower than what we have: it may be our estimate that is wrong.
   if (feeratePerKw > most || (feeratePerKw < least && feeratePerKw < lastFeerate(channel)))
-    return violation('feerate_out_of_range', { least, most, got: feeratePerKw })
+    // Not a reason to go to the chain: nothing is signed, and it may be our estimate that is late.
+    return violation('feerate_out_of_range', { least, most, got: feeratePerKw }, 'disconnect')
   const candidate = propose(channel, feeratePerKw)
   for (const active of candidate.active) {
     const spec = specAt(candidate, active, 'local', leastIn('localNext'))
@@ -101,7 +102,7 @@ export const receiveFee = (channel: Channel, message: UpdateFee, env: ChannelEnv
       const most = env.policy.maxDustExposureMsat
       for (const { holder, spec: ahead } of commitmentsAhead(candidate, active)) {
         const exposure = dustExposureMsat(channel, { ...ahead, feeratePerKw }, holder, env.feerates.commitment)
-        if (exposure > most) return violation('dust_exposure', { most, got: exposure })
+        if (exposure > most) return violation('dust_exposure', { most, got: exposure }, 'disconnect')
       }
     }
   }

@@ -31,7 +31,7 @@ export type ChannelMessage = MessageOfType<
 >
 
 export type ChannelInput =
-  /** The peer is there, init is exchanged. */
+  /** The peer is there, init is exchanged. `remoteFeatures` is what holds between the two (lnwire's `negotiateFeatures`). */
   | { readonly from: 'peer'; readonly type: 'connected'; readonly remoteFeatures: Features }
   | { readonly from: 'peer'; readonly type: 'disconnected' }
   | { readonly from: 'peer'; readonly type: 'message'; readonly message: ChannelMessage }

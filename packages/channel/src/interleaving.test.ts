@@ -183,7 +183,7 @@ describe('random interleavings', () => {
     const property = fc.property(fc.array(command, { minLength: 5, maxLength: 60 }), (commands) => {
       run(opened.copy(), commands)
     })
-    const found = fc.check(property, { numRuns: Number(process.env['LEYDEN_RUNS'] ?? 12) })
+    const found = fc.check(property, { numRuns: Number(process.env['LEYDEN_RUNS'] ?? 8) })
     expect(found.failed ? fc.defaultReportMessage(found) : undefined).toBeUndefined()
   })
 })

@@ -91,8 +91,9 @@ const receive = (channel: Channel, message: ChannelMessage, env: ChannelEnv): Ne
     return !isViolation(back) && back.channel.fellBehind && !channel.fellBehind ? askToBeClosed(back.channel) : back
   }
   if (channel.link === 'reestablishing') {
-    // LND sends these two early; they come again, or are not needed.
-    if (message.type === 'channel_ready' || message.type === 'announcement_signatures') return next(channel)
+    // Some send these two early. They bind nobody: what they say is kept.
+    const isEarly = message.type === 'channel_ready' || message.type === 'announcement_signatures'
+    if (isEarly && EXPECTED[message.type].includes(channel.phase.name)) return dispatch(channel, message, env)
     return outOfOrder(channel, message)
   }
   return EXPECTED[message.type].includes(channel.phase.name) ? dispatch(channel, message, env) : outOfOrder(channel, message)
