@@ -79,7 +79,6 @@ export const benchPayments = async ({ quick }: Settings): Promise<void> => {
     rpcPort: await freePort(),
     p2pPort: await freePort(),
     linkPort: await freePort(),
-    args: ['--loglevel=warn'],
   })
   const profiler = new URL('./profiler.mjs', import.meta.url).href
   const profileOf = (name: string): string => join(directory, `${name}.cpuprofile`)
