@@ -50,7 +50,8 @@ export type ChannelCommand =
     }
 
 export type ChannelEvent =
-  | { readonly type: 'htlcCommitted'; readonly htlc: CommittedHtlc }
+  /** `failNow`: it must be failed, whatever is known about it. */
+  | { readonly type: 'htlcCommitted'; readonly htlc: CommittedHtlc; readonly failNow?: 'dust_exposure' }
   | {
       readonly type: 'htlcFulfilled'
       readonly htlcId: bigint

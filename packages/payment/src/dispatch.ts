@@ -30,7 +30,13 @@ export type PaymentInput =
   | { readonly from: 'chain'; readonly type: 'block' }
 
 /** A received HTLC is ours to decide on: final, to be forwarded, or unreadable. */
-const htlcCommitted = (records: PaymentRecords, channelId: ChannelId, htlc: CommittedHtlc, env: PaymentEnv): Outcome => {
+const htlcCommitted = (
+  records: PaymentRecords,
+  channelId: ChannelId,
+  htlc: CommittedHtlc,
+  env: PaymentEnv,
+  failNow?: 'dust_exposure',
+): Outcome => {
   const malformed = (failureCode: number, sha256OfOnion: Uint8Array): Outcome => ({
     writes: [],
     effects: [
@@ -46,6 +52,11 @@ const htlcCommitted = (records: PaymentRecords, channelId: ChannelId, htlc: Comm
   const peeled = peelOnion(htlc.onion, env.nodeSecret, hexToBytes(htlc.paymentHash))
   if (peeled.kind === 'malformed') return malformed(peeled.failureCode, peeled.sha256OfOnion)
   const { sharedSecret } = peeled
+  // BOLT 2 § Bounding exposure to trimmed in-flight HTLCs
+  if (failNow !== undefined) {
+    const failure = { type: 'temporary_channel_failure', channelUpdate: new Uint8Array(0) } as const
+    return { writes: [], effects: [failWith(channelId, htlc.id, sharedSecret, failure)] }
+  }
   const payload = readHopPayload(peeled.payload, { final: peeled.kind === 'final', hasPathKey: false })
   switch (payload.kind) {
     case 'invalid': {
@@ -90,7 +101,7 @@ const htlcFailed = (
 const channelEvent = (records: PaymentRecords, channelId: ChannelId, event: ChannelEvent, env: PaymentEnv): Outcome => {
   switch (event.type) {
     case 'htlcCommitted':
-      return htlcCommitted(records, channelId, event.htlc, env)
+      return htlcCommitted(records, channelId, event.htlc, env, event.failNow)
     case 'htlcFulfilled':
       return htlcFulfilled(records, event.origin, event.preimage, env)
     case 'htlcFailed':

@@ -944,6 +944,7 @@ describe('the forwarding node', () => {
     readonly id?: ShortChannelId
     readonly htlcId?: bigint
     readonly hash?: string
+    readonly failNow?: 'dust_exposure'
   }
   /** What b does with an HTLC from a that asks to go on to c. */
   const relay = (net: Net, ask: Ask = {}): { readonly outcome: Outcome; readonly failure: Failure | undefined } => {
@@ -977,6 +978,7 @@ describe('the forwarding node', () => {
           cltvExpiry: BlockHeight(ask.cltvExpiry ?? 1100),
           onion: built.packet,
         },
+        ...(ask.failNow === undefined ? {} : { failNow: ask.failNow }),
       },
     }) as Outcome
     const [effect] = outcome.effects
@@ -993,6 +995,10 @@ describe('the forwarding node', () => {
   }
   const commands = (net: Net): readonly ChannelCommand[] =>
     net.get('b').events.flatMap((event) => (event.to === 'channel' ? [event.command] : []))
+
+  it('S27: fails what the channel says would expose it to too much dust', () => {
+    expect(relay(ready(), { failNow: 'dust_exposure' }).failure).toMatchObject({ type: 'temporary_channel_failure' })
+  })
 
   it('forwards what pays its fee and leaves it its blocks', () => {
     const net = ready()

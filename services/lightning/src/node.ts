@@ -75,6 +75,7 @@ import { createChain, type Chain } from './chain.ts'
 import { type Channels, channelsOf, createChannels, isLive, type OwnerEffect, type Publish } from './channels.ts'
 import { createEventLog, eventCounterKind, type EventLog } from './events.ts'
 import { createGossip, type GossipNode, warning } from './gossip.ts'
+import { noteMade } from './idempotency.ts'
 import { type Log, printable } from './log.ts'
 import type { NodeEffect } from './node-effect.ts'
 import { createPayments, type Payments, paymentKinds } from './payments.ts'
@@ -169,7 +170,7 @@ export interface Node {
   /** Connects and remembers the address. */
   connect(nodeId: NodeId, address: string): Promise<PeerInfo>
   /** Resolves when both sides have signed and the funding transaction is on its way. Rejects with {@link Refused}. */
-  open(nodeId: NodeId, request: OpenRequest): Promise<Channel>
+  open(nodeId: NodeId, request: OpenRequest & { readonly reference?: string }): Promise<Channel>
   /** Resolves when it is begun. Rejects with {@link Refused}. */
   close(
     channelId: ChannelId,
@@ -735,6 +736,8 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
     for (const [, channel] of batch.all(channelKind)) {
       if (!isLive(channel)) continue
       channels.perform(batch, channel, resume(channel, env(batch)))
+      // A channel that was still being opened is given up.
+      channels.step(batch, channel.channelId, { from: 'peer', type: 'disconnected' })
       ownChannel(batch, channel)
     }
     const held = batch.get(walletKind, ONLY)
@@ -803,7 +806,7 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
       await remember(remote, address)
       return info
     },
-    async open(remote, request) {
+    async open(remote, { reference, ...request }) {
       if (!chain.synced()) throw new Refused('syncing', chain.reason() ?? 'not in step with the ledger')
       const negotiated = negotiatedWith(remote)
       if (negotiated === undefined)
@@ -827,6 +830,7 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
         const opened = openChannel(request, { ...given, temporaryChannelId }, env(batch))
         if (isChannelRefusal(opened)) return new Refused(opened.code, opened.code, opened.data)
         channels.add(batch, opened.channel, opened.effects)
+        noteMade(batch, reference, { keyIndex: given.keyIndex })
         return undefined
       })
       if (refusal !== undefined) {
