@@ -132,6 +132,9 @@ export const observe = (world: World, name: Name, node: Node): void => {
   const send = peers.send.bind(peers)
   peers.send = (to, message, session) => {
     if (peers.info(to) !== undefined) checkMessage(world, name, message)
+    const peer = NAMES.find((one) => world.idOf(one) === to) ?? to
+    const { channelId: id, id: htlcId } = message as { channelId?: string; id?: bigint }
+    if (id !== undefined) world.say(`${name} > ${peer} ${id.slice(0, 8)} ${message.type} ${htlcId ?? ''}`)
     send(to, message, session)
   }
 }

@@ -153,6 +153,23 @@ describe.each([
     expectClosed(pair)
   })
 
+  it('no update_fee comes between the removal of the last HTLC and the closing transaction', () => {
+    const pair = new Pair().open()
+    pair.offer('alice', 5_000_000n, 1)
+    pair.settle()
+    close(pair, 'bob')
+    pair.settle()
+    pair.fail('bob', 0n)
+    pair.flush('bob')
+    while (pair.deliver('bob'));
+    const { feeratePerKw } = pair.alice.channel
+    pair.act('alice', { from: 'chain', type: 'feerate', commitmentFeeratePerKw: FeeratePerKw(feeratePerKw * 4) })
+    expect(pair.sentTypes('alice')).not.toContain('update_fee')
+    pair.settle()
+    expect([...codes(pair, 'alice'), ...codes(pair, 'bob')]).toEqual([])
+    expect(pair.alice.channel.phase.name).toBe('closing')
+  })
+
   it('by both at once', () => {
     const pair = new Pair({ features }).open()
     close(pair, 'alice')

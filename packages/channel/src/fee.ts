@@ -32,9 +32,13 @@ const propose = (channel: Channel, feeratePerKw: FeeratePerKw): Channel => {
 
 const lastFeerate = (channel: Channel): FeeratePerKw => channel.feeUpdates.at(-1)?.feeratePerKw ?? channel.feeratePerKw
 
-/** Whether updates are allowed: not once nothing is left but the closing transaction. BOLT 2 § Closing Initiation: shutdown. */
+/**
+ * Whether updates are allowed: not once nothing is left but the closing transaction. BOLT 2 § Closing Initiation: shutdown.
+ * An HTLC whose removal is under way does not count: the peer may take it for gone, and begin to close, before our update arrives.
+ */
 const mayUpdate = (channel: Channel): boolean =>
-  channel.phase.name === 'normal' || (channel.phase.name === 'shuttingDown' && channel.htlcs.length > 0)
+  channel.phase.name === 'normal' ||
+  (channel.phase.name === 'shuttingDown' && channel.htlcs.some(({ removal }) => removal === undefined))
 
 /** Whether we could bear this feerate on both commitments, and what it would trim. */
 const checkFee = (channel: Channel, candidate: Channel, env: ChannelEnv): Refusal | undefined => {

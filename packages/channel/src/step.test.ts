@@ -166,7 +166,7 @@ describe('S69: every message in every phase', () => {
       awaitingAccept: ['accept_channel', 'error', 'warning'],
       awaitingFunding: ['error', 'warning'],
       awaitingFundingSigned: ['error', 'warning'],
-      closed: [],
+      closed: ['channel_reestablish'],
       offline: ['error', 'warning'],
     }
     const wrong = rows.flatMap(([name, answers]) => {
@@ -402,6 +402,17 @@ describe('errors', () => {
     expect(pair.alice.channel.error).toBe('?[o')
     expect(pair.alice.sent.length).toBe(sent)
     expect([...pair.alice.published.keys()].some((name) => name.endsWith('/commitment'))).toBe(true)
+  })
+
+  it('answer a channel_reestablish for what is over', () => {
+    const pair = new Pair().open()
+    const { channelId } = pair.alice.channel
+    pair.alice.channel = { ...pair.alice.channel, phase: { name: 'closed', how: 'neverFunded' } }
+    pair.disconnect()
+    pair.connect()
+    pair.settle()
+    expect(pair.alice.sent.at(-1)).toMatchObject({ type: 'error', channelId })
+    expect(pair.bob.channel.phase.name).toBe('closing')
   })
 
   it('warnings change nothing', () => {

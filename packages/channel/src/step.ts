@@ -79,7 +79,9 @@ const outOfOrder = (channel: Channel, message: ChannelMessage): Violation =>
   )
 
 const receive = (channel: Channel, message: ChannelMessage, env: ChannelEnv): Next | Violation => {
-  if (channel.phase.name === 'closed') return next(channel)
+  // A peer that still waits for it, because our last word was lost with the connection, need not wait for ever.
+  if (channel.phase.name === 'closed')
+    return message.type === 'channel_reestablish' ? next(channel, repeatError(channel)) : next(channel)
   if (message.type === 'error') return receiveError(channel, message, env)
   if (message.type === 'warning') return receiveWarning(channel, message)
   if (channel.phase.name === 'closing' && !isNegotiating(channel))
