@@ -3,19 +3,17 @@
  * No socket here; a service serves the app.
  */
 import { type Context, Hono } from 'hono'
-import { bodyLimit } from 'hono/body-limit'
 import { HTTPException } from 'hono/http-exception'
 import { streamSSE } from 'hono/streaming'
 import { describeRoute, openAPIRouteHandler, resolver } from 'hono-openapi'
 import type { z } from 'zod'
 import { badField, Problem } from './problem.ts'
-import { jsonBody, noFields, once, preferredWait, valid } from './request.ts'
+import { jsonBody, limitBody, noFields, once, preferredWait, valid } from './request.ts'
 import * as s from './schema.ts'
 import { bearer, sameHost } from './security.ts'
 import type { WalletService } from './service.ts'
 
 const HEARTBEAT_MS = 15_000
-const MAX_BODY_BYTES = 64 * 1024
 
 export interface ApiOptions {
   readonly service: WalletService
@@ -252,14 +250,7 @@ export const createApi = ({ service, version, allowedHosts = [], stopping, onFau
 
   const app = new Hono()
     .use(sameHost(allowedHosts))
-    .use(
-      bodyLimit({
-        maxSize: MAX_BODY_BYTES,
-        onError: () => {
-          throw new Problem('invalid_request', `the body is larger than ${MAX_BODY_BYTES} bytes`)
-        },
-      }),
-    )
+    .use(limitBody)
     .get('/health', doc('system', 'The process is alive', s.health, { open: true }), (c) =>
       c.json({ status: 'ok' as const, uptimeSeconds: service.uptimeSeconds() }),
     )

@@ -5,11 +5,13 @@
 import { utf8Encode, bytesToHex } from '@leyden/codec'
 import { sha256 } from '@leyden/crypto'
 import type { Context, MiddlewareHandler, TypedResponse } from 'hono'
+import { bodyLimit } from 'hono/body-limit'
 import { validator } from 'hono-openapi'
 import type { z } from 'zod'
 import { badField, type FieldError, Problem } from './problem.ts'
 import type { IdempotentAnswer, WalletService } from './service.ts'
 
+const MAX_BODY_BYTES = 64 * 1024
 const MAX_WAIT_SECONDS = 120
 /** Mistakes told at once, and characters of one name: an answer stays small, whatever was sent. */
 const MAX_ERRORS = 16
@@ -48,6 +50,19 @@ export const valid = <Target extends 'json' | 'query' | 'param', Schema extends 
     throw new Problem('invalid_request', detail.slice(0, MAX_DETAIL), errors)
   })
 
+const tooLarge = (): never => {
+  throw new Problem('invalid_request', `the body is larger than ${MAX_BODY_BYTES} bytes`)
+}
+const limitStream = bodyLimit({ maxSize: MAX_BODY_BYTES, onError: tooLarge })
+
+/** Refuses bodies over 64 KiB. A length that is told is believed: HTTP carries no more than that. */
+export const limitBody: MiddlewareHandler = async (c, next) => {
+  const length = c.req.header('content-length')
+  if (length === undefined || c.req.header('transfer-encoding') !== undefined) return await limitStream(c, next)
+  if (!(Number(length) <= MAX_BODY_BYTES)) tooLarge()
+  return await next()
+}
+
 const utf8 = new TextDecoder('utf-8', { fatal: true })
 
 /** The JSON text of a body; of none, that of an empty object. */
@@ -81,8 +96,9 @@ export const jsonBody: MiddlewareHandler = async (c, next) => {
     const headers = new Headers(c.req.raw.headers)
     headers.set('content-type', 'application/json')
     c.req.raw = new Request(c.req.raw, { method: c.req.method, headers, body: text })
-    c.req.bodyCache = {}
   }
+  // What is cached here is a promise, whatever its type says.
+  c.req.bodyCache = { text: Promise.resolve(text) as unknown as string }
   return await next()
 }
 
