@@ -234,7 +234,7 @@ describe('npm start', () => {
     await interrupt(devnet as Devnet)
     await waitFor('the lock released', () => !existsSync(join(datadir, 'devnet.lock')))
     for (const port of PORTS) expect(await isPortTaken(port + offset)).toBe(false)
-    for (const name of ['alice', 'bob', 'carol', 'ledger']) expect(lastLines(name), name).not.toMatch(/fault|SIGKILL/)
+    for (const name of ['alice', 'bob', 'carol', 'ledger']) expect(`${name}: ${lastLines(name)}`).not.toMatch(/fault|SIGKILL/)
     const again = launch(['--datadir', datadir, '--port-offset', String(offset), '--block-every', '1'])
     devnet = again
     await ready(again)

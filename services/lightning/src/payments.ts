@@ -44,6 +44,7 @@ import { type Batch, type Cancel, type Clock, type Drive, type Random, recordKin
 import type { Channels, OwnerEffect } from './channels.ts'
 import type { EventLog } from './events.ts'
 import type { GossipNode } from './gossip.ts'
+import { noteMade } from './idempotency.ts'
 import type { Log } from './log.ts'
 import type { NodeEffect } from './node-effect.ts'
 import type { RelayPolicy } from './node.ts'
@@ -86,6 +87,8 @@ export interface InvoiceWish extends InvoiceNote {
   readonly description: string
   readonly expirySeconds: number
   readonly hold?: { readonly paymentHash: PaymentHash }
+  /** See idempotency.ts. */
+  readonly reference?: string
 }
 
 export interface Payments {
@@ -97,7 +100,12 @@ export interface Payments {
   /** Resolves when it is durable and under way; with the record as it is then. */
   pay(
     invoice: Invoice,
-    options: { readonly amountMsat?: Msat; readonly maxFeeMsat: Msat; readonly maxDelayBlocks?: number },
+    options: {
+      readonly amountMsat?: Msat
+      readonly maxFeeMsat: Msat
+      readonly maxDelayBlocks?: number
+      readonly reference?: string
+    },
   ): Promise<Payment | PaymentRefusal>
   /** Resolves when the payment has ended, or after `ms`, with the record as it is then. */
   ended(hash: PaymentHash, ms: number): Promise<Payment | undefined>
@@ -315,7 +323,7 @@ export const createPayments = (options: PaymentsOptions): Payments => {
       stopped = true
       cancelTick?.()
     },
-    pay(invoice, { amountMsat, maxFeeMsat, maxDelayBlocks }) {
+    pay(invoice, { amountMsat, maxFeeMsat, maxDelayBlocks, reference }) {
       const seed = random.bytes(32)
       return drive.submit((batch): Payment | PaymentRefusal => {
         const refused = perform(
@@ -336,6 +344,7 @@ export const createPayments = (options: PaymentsOptions): Payments => {
         if (refused !== undefined) return refused
         const record = batch.get(paymentKind, invoice.paymentHash)
         if (record === undefined) throw new Error('a payment that was just made is gone')
+        noteMade(batch, reference, { paymentHash: invoice.paymentHash })
         return record
       })
     },
@@ -357,7 +366,7 @@ export const createPayments = (options: PaymentsOptions): Payments => {
       })
       return now()
     },
-    invoice({ amountMsat, description, expirySeconds, hold, metadata, externalId }) {
+    invoice({ amountMsat, description, expirySeconds, hold, metadata, externalId, reference }) {
       const preimage = hold === undefined ? random.bytes(32) : undefined
       const paymentSecret = random.bytes(32)
       return drive.submit((batch): InvoiceRecord | PaymentRefusal => {
@@ -379,6 +388,7 @@ export const createPayments = (options: PaymentsOptions): Payments => {
         if ('kind' in made) return made
         apply(batch, made)
         events.append(batch, 'invoice.created', { paymentHash: made.invoice.paymentHash })
+        noteMade(batch, reference, { paymentHash: made.invoice.paymentHash })
         if (metadata !== undefined || externalId !== undefined)
           batch.set(invoiceNoteKind, made.invoice.paymentHash, {
             ...(metadata === undefined ? {} : { metadata }),

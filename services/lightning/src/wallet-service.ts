@@ -5,7 +5,7 @@
 import { badField, Problem, type ProblemCode, type WalletService } from '@leyden/api'
 import type * as r from '@leyden/api'
 import { capacityNow } from '@leyden/channel'
-import { bytesToHex, hexToBytes, packRecord, unpackRecord, utf8Encode } from '@leyden/codec'
+import { bytesToHex, hexToBytes, utf8Encode } from '@leyden/codec'
 import {
   classifyScript,
   decodeAddress,
@@ -28,7 +28,6 @@ import {
   type Payment,
   type PaymentRefusal,
 } from '@leyden/payment'
-import { key } from '@leyden/runtime'
 import {
   balance,
   findTransaction,
@@ -45,6 +44,7 @@ import {
 } from '@leyden/wallet'
 import { channelResource, jsonInteger } from './channel-resource.ts'
 import { isLive } from './channels.ts'
+import { createIdempotency, findMade } from './idempotency.ts'
 import { type Node, Refused } from './node.ts'
 
 const ONLY = ''
@@ -383,7 +383,8 @@ export const createWalletService = (node: Node, { token, version, listening }: W
       }
     },
     async send({ address, amountSat, all, feeratePerVbyte }, reference) {
-      wallet()
+      const sent = reference === undefined ? undefined : listTransactions(wallet()).find((view) => view.reference === reference)
+      if (sent !== undefined) return transactionResource(sent)
       if (!node.chain.synced()) throw new Problem('syncing', node.chain.reason() ?? 'not in step with the ledger')
       const scriptPubKey = scriptOf(address, '/address')
       const feeratePerKw = feeratePerVbyte === undefined ? node.chain.fees().feeratePerKw[6] : kwOf(feeratePerVbyte)
@@ -435,7 +436,10 @@ export const createWalletService = (node: Node, { token, version, listening }: W
     },
 
     // channels
-    async openChannel({ uri, nodeId: named, capacitySat, pushMsat, announce, feeratePerVbyte }) {
+    async openChannel({ uri, nodeId: named, capacitySat, pushMsat, announce, feeratePerVbyte }, reference) {
+      const { keyIndex } = await findMade(node.store, reference)
+      const made = [...node.channels().values()].find((channel) => channel.keyIndex === keyIndex)
+      if (made !== undefined) return channelView(made.channelId)
       const { nodeId, address } = uri === undefined ? { nodeId: named as NodeId, address: undefined } : parseUri(uri)
       if (address !== undefined) await node.connect(nodeId, address).catch(refused)
       const channel = await node
@@ -444,6 +448,7 @@ export const createWalletService = (node: Node, { token, version, listening }: W
           pushMsat: Msat(BigInt(pushMsat ?? 0)),
           announce,
           fundingFeeratePerKw: feeratePerVbyte === undefined ? node.chain.fees().feeratePerKw[6] : kwOf(feeratePerVbyte),
+          ...(reference === undefined ? {} : { reference }),
         })
         .catch(refused)
       return channelView(channel.channelId)
@@ -468,7 +473,9 @@ export const createWalletService = (node: Node, { token, version, listening }: W
     },
 
     // receive
-    async createInvoice({ amountMsat, description, expirySeconds, hold, metadata, externalId }) {
+    async createInvoice({ amountMsat, description, expirySeconds, hold, metadata, externalId }, reference) {
+      const made = (await findMade(node.store, reference)).paymentHash
+      if (made !== undefined) return invoiceView(findInvoice(made))
       if (utf8Encode(description).length > 639) throw badField('/description', 'at most 639 bytes of UTF-8')
       const record = await node.payments.invoice({
         description,
@@ -477,6 +484,7 @@ export const createWalletService = (node: Node, { token, version, listening }: W
         ...(hold === undefined ? {} : { hold: { paymentHash: PaymentHash(hold.paymentHash) } }),
         ...(metadata === undefined ? {} : { metadata }),
         ...(externalId === undefined ? {} : { externalId }),
+        ...(reference === undefined ? {} : { reference }),
       })
       return isPaymentRefusal(record) ? paymentRefusal(record) : invoiceView(record)
     },
@@ -500,18 +508,22 @@ export const createWalletService = (node: Node, { token, version, listening }: W
     },
 
     // send
-    async pay({ to, amountMsat, maxFeeMsat, maxDelayBlocks }, waitSeconds) {
+    async pay({ to, amountMsat, maxFeeMsat, maxDelayBlocks }, waitSeconds, reference) {
       const invoice = invoiceOf(to, '/to')
       const amount = amountMsat === undefined ? invoice.amountMsat : Msat(BigInt(amountMsat))
       if (amount !== undefined && amount > MAX_SAFE) throw badField('/to', 'the amount is above 2^53-1')
       const onePercent = (amount ?? 0n) / 100n
       const limit =
         maxFeeMsat === undefined ? (onePercent > LEAST_MAX_FEE_MSAT ? onePercent : LEAST_MAX_FEE_MSAT) : BigInt(maxFeeMsat)
-      const begun = await node.payments.pay(invoice, {
-        maxFeeMsat: Msat(limit),
-        ...(amountMsat === undefined ? {} : { amountMsat: Msat(BigInt(amountMsat)) }),
-        ...(maxDelayBlocks === undefined ? {} : { maxDelayBlocks }),
-      })
+      const made = (await findMade(node.store, reference)).paymentHash
+      const begun =
+        (made === undefined ? undefined : node.payments.payments().get(made)) ??
+        (await node.payments.pay(invoice, {
+          maxFeeMsat: Msat(limit),
+          ...(amountMsat === undefined ? {} : { amountMsat: Msat(BigInt(amountMsat)) }),
+          ...(maxDelayBlocks === undefined ? {} : { maxDelayBlocks }),
+          ...(reference === undefined ? {} : { reference }),
+        }))
       if (isPaymentRefusal(begun)) return paymentRefusal(begun)
       const ended = await node.payments.ended(invoice.paymentHash, waitSeconds * 1000)
       return paymentResource(ended ?? begun)
@@ -566,56 +578,5 @@ export const createWalletService = (node: Node, { token, version, listening }: W
     },
     events: (after, signal) => node.events.read(after, signal),
     idempotent: createIdempotency(node),
-  }
-}
-
-/** How long an answer is kept for its key. */
-const KEPT_MS = 24 * 3_600_000
-
-interface StoredAnswer {
-  readonly fingerprint: string
-  readonly createdAtMs: number
-  readonly status?: number
-  readonly body?: string
-}
-
-/**
- * Answers by Idempotency-Key, in the store. A key is written before the request runs: after a crash in between the request is run
- * again only where it cannot act twice (a payment hash, an invoice); a send is found by its reference.
- */
-const createIdempotency = (node: Node): WalletService['idempotent'] => {
-  const { store, drive, clock } = node
-  const running = new Set<string>()
-  const rowOf = (name: string): Uint8Array => key('idempotency', bytesToHex(sha256(utf8Encode(name))))
-  const write = (name: string, answer: StoredAnswer): Promise<void> =>
-    drive.submit((batch) => batch.put(rowOf(name), packRecord(answer)))
-  return async (name, fingerprint, run) => {
-    if (running.has(name)) throw new Problem('conflict', 'a request with this Idempotency-Key is still running')
-    running.add(name)
-    try {
-      const row = await store.get(rowOf(name))
-      const stored = row === undefined ? undefined : (unpackRecord(row) as StoredAnswer)
-      if (stored !== undefined && clock.now() - stored.createdAtMs < KEPT_MS) {
-        if (stored.fingerprint !== fingerprint)
-          throw new Problem('idempotency_mismatch', 'this Idempotency-Key was used for another request: take a new one')
-        if (stored.status !== undefined && stored.body !== undefined)
-          return { status: stored.status, body: JSON.parse(stored.body) as unknown, replayed: true }
-        const wallet = node.wallet()
-        const sent = wallet === undefined ? undefined : listTransactions(wallet).find((view) => view.reference === name)
-        if (sent !== undefined) return { status: 201, body: transactionResource(sent), replayed: true }
-      }
-      const createdAtMs = clock.now()
-      await write(name, { fingerprint, createdAtMs })
-      const answer = await run()
-      await write(name, { fingerprint, createdAtMs, status: answer.status, body: JSON.stringify(answer.body) })
-      return { ...answer, replayed: false }
-    } catch (error) {
-      // A refusal changed nothing: the same key may try again.
-      if (error instanceof Problem && error.code !== 'conflict' && error.code !== 'idempotency_mismatch')
-        await drive.submit((batch) => batch.put(rowOf(name), undefined))
-      throw error
-    } finally {
-      running.delete(name)
-    }
   }
 }
