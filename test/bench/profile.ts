@@ -28,6 +28,8 @@ const PARTS: readonly (readonly [part: string, url: RegExp])[] = [
   ['Node.js', /^node:/],
 ]
 
+/** Its own cost is taken out. */
+const PROFILER = 'profiler'
 const partOf = (url: string): string | undefined => PARTS.find(([, pattern]) => pattern.test(url))?.[0]
 
 export interface Shares {
@@ -48,7 +50,8 @@ export const sharesOf = ({ nodes, samples, timeDeltas }: CpuProfile): Shares => 
     const { functionName = '', url = '' } = byId.get(id)?.callFrame ?? {}
     const above = parent.get(id)
     const special = /^\((idle|program|garbage collector)\)$/.exec(functionName)?.[1]
-    const part = special ?? partOf(url) ?? (above === undefined ? 'other' : find(above))
+    const from = above === undefined ? undefined : find(above)
+    const part = from === PROFILER || url.endsWith('/bench/profiler.mjs') ? PROFILER : (special ?? partOf(url) ?? from ?? 'other')
     known.set(id, part)
     return part
   }
@@ -57,6 +60,7 @@ export const sharesOf = ({ nodes, samples, timeDeltas }: CpuProfile): Shares => 
     const part = find(id)
     total.set(part, (total.get(part) ?? 0) + (timeDeltas[i] ?? 0))
   }
+  total.delete(PROFILER)
   const whole = [...total.values()].reduce((sum, us) => sum + us, 0)
   const idle = total.get('idle') ?? 0
   total.delete('idle')
