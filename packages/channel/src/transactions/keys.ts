@@ -3,7 +3,7 @@
  * Everything here is from the view of the commitment's *holder*: `delayed` and `htlc` are the holder's, `payment` is the other's.
  * All secrets of a channel follow from one seed and its key index, so a restart or a restored backup signs the same.
  */
-import { bigintToBytesBE, concat, unreachable, utf8Encode } from '@leyden/codec'
+import { bigintToBytesBE, concat, unreachable, utf8Encode, equalBytes } from '@leyden/codec'
 import {
   ecdsaSign,
   hkdfSha256,
@@ -110,6 +110,13 @@ export const createSigner = (seed: Uint8Array, nodeSecret: Uint8Array): Signer =
       htlcBasepoint: pointFromSecret(htlc),
     }
   })
+  /** A commitment is signed once and its HTLCs one by one, all with the same key. */
+  let lastHtlc: { readonly keyIndex: number; readonly point: Uint8Array; readonly secret: Uint8Array } | undefined
+  const htlcSecret = (keyIndex: number, point: Uint8Array): Uint8Array => {
+    if (lastHtlc?.keyIndex !== keyIndex || !equalBytes(lastHtlc.point, point))
+      lastHtlc = { keyIndex, point, secret: deriveSecret(secrets(keyIndex).htlc, point) }
+    return lastHtlc.secret
+  }
   const secretFor = (keyIndex: number, use: KeyUse): Uint8Array => {
     const own = secrets(keyIndex)
     switch (use.key) {
@@ -118,7 +125,7 @@ export const createSigner = (seed: Uint8Array, nodeSecret: Uint8Array): Signer =
       case 'payment':
         return own.payment
       case 'htlc':
-        return deriveSecret(own.htlc, use.perCommitmentPoint)
+        return htlcSecret(keyIndex, use.perCommitmentPoint)
       case 'delayed':
         return deriveSecret(own.delayed, use.perCommitmentPoint)
       case 'revocation':
