@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { BlockHash, BlockHeight } from '@leyden/bitcoin'
 import { ChannelId } from '@leyden/lnwire'
 import { channelKind, loadPast } from './record.ts'
 import { asStored, Pair, sortedRows } from './testing.ts'
@@ -18,6 +19,31 @@ describe('the rows of a channel', () => {
       // Loaded and written again they are the same rows.
       expect(channelKind.diff(loaded, loaded)).toEqual([])
     }
+  })
+
+  it('forget a proposal that was never signed, over any number of restarts', () => {
+    const pair = new Pair().open()
+    pair.offer('alice', 5_000_000n, 1)
+    pair.offer('alice', 6_000_000n, 2)
+    pair.deliver('alice')
+    pair.deliver('alice')
+    expect(pair.bob.channel.nextRemoteHtlcId).toBe(2n)
+    for (let restart = 0; restart < 3; restart++) {
+      pair.restart('bob')
+      pair.act('bob', {
+        from: 'chain',
+        type: 'blockConnected',
+        height: BlockHeight(pair.bob.channel.height + 1),
+        hash: BlockHash('00'.repeat(32)),
+        transactions: [],
+      })
+      expect(pair.bob.channel.nextRemoteHtlcId).toBe(0n)
+      expect(pair.bob.channel.htlcs).toEqual([])
+    }
+    pair.disconnect()
+    pair.connect()
+    pair.settle()
+    expect(pair.told('bob', 'htlcCommitted').map(({ htlc }) => htlc.id)).toEqual([0n, 1n])
   })
 
   it('of an add with 483 HTLCs in flight take about 2 KB', () => {

@@ -189,7 +189,7 @@ const load = (id: string, rows: readonly (readonly [string, Uint8Array])[]): Cha
     if (value === undefined) throw new Error(`channel ${id}: row ${name} is missing`)
     return value
   }
-  const { active, ...head } = part('head') as { active: ReturnType<typeof balances>[] }
+  const { active, ...head } = part('head') as { active: ReturnType<typeof balances>[]; nextRemoteHtlcId: bigint }
   const signed = part('signatures') as ReturnType<typeof signatures>[]
   const stored = {
     ...(part('terms') as object),
@@ -197,7 +197,10 @@ const load = (id: string, rows: readonly (readonly [string, Uint8Array])[]): Cha
     ...(part('end') as object),
     revocations: part('revocations'),
     active: active.map((balance, i) => ({ ...balance, ...signed[i] })),
-    htlcs: htlcs.map((htlc) => ({ ...htlc, onion: part(`onion/${nameOf(htlc)}`) as Uint8Array })),
+    // Proposed, never signed, dropped when an earlier restart loaded it: its row stays until the id is used again.
+    htlcs: htlcs
+      .filter((htlc) => htlc.offeredBy === 'local' || htlc.id < head.nextRemoteHtlcId)
+      .map((htlc) => ({ ...htlc, onion: part(`onion/${nameOf(htlc)}`) as Uint8Array })),
     link: 'offline',
   }
   return offline(stored as unknown as Channel)
