@@ -134,6 +134,24 @@ describe('/openapi.json', () => {
     }
   })
 
+  it('B13: has no place for a seed or a secret key, neither in what it takes nor in what it gives', async () => {
+    const names = new Set<string>()
+    const walk = (node: Json): void => {
+      if (Array.isArray(node)) for (const one of node as readonly Json[]) walk(one)
+      else if (typeof node === 'object' && node !== null)
+        for (const [name, value] of Object.entries(node)) {
+          if (name === 'properties' && typeof value === 'object') for (const one of Object.keys(value ?? {})) names.add(one)
+          walk(value)
+        }
+    }
+    walk((await read()) as unknown as Json)
+    expect(names.size).toBeGreaterThan(50)
+    // a preimage is the receipt of a payment
+    expect([...names].filter((name) => /seed|secret|mnemonic|words|private|xprv|wif|^key$|token|macaroon/i.test(name))).toEqual(
+      [],
+    )
+  })
+
   it('points only at what is in it', async () => {
     const document = (await read()) as unknown as Json
     const at = (pointer: string): Json | undefined =>

@@ -402,6 +402,20 @@ describe('update_fee', () => {
     }
   })
 
+  it('S28: what the opener pays above its own estimate counts as exposure', () => {
+    for (const [estimate, code] of [
+      [10_000, []],
+      [1_000, ['dust_exposure']],
+    ] as const) {
+      const options = { feeratePerKw: 10_000, policy: { maxDustExposureMsat: Msat(10_200_000n) } }
+      const pair = new Pair({ capacitySat: 10_000_000n, ...options }).open()
+      pair.alice.env = { ...pair.alice.env, feerates: { ...pair.alice.env.feerates, commitment: FeeratePerKw(estimate) } }
+      // 1124 weight at 9,000 sat/kw above the estimate are 10,116 sat
+      pair.offer('alice', 300_000n, 1)
+      expect(refusals(pair, 'alice')).toEqual(code)
+    }
+  })
+
   it('S27: that turns too many HTLCs into dust ends the connection without anchors', () => {
     const options = { features: withoutFeatures('option_anchors'), policy: { maxDustExposureMsat: Msat(1_000_000n) } }
     const pair = new Pair(options).open()

@@ -1,9 +1,10 @@
 /**
  * The channel service's end of a link: a ChainSource over connections that come and go. The service dials and attaches each new
  * connection; the session goes on behind the last event that the consumer took. What it is told must fit the blocks that it has:
- * a server that skips or forges a step loses the connection, and the consumer never sees it.
+ * a server that skips or forges a step loses the connection, and the consumer never sees it. Ids are computed from the bytes, never
+ * taken from the server; a block's transactions are those that its header commits to (B11).
  */
-import { blockHash, type BlockHash, type BlockHeight } from '@leyden/bitcoin'
+import { blockHash, type BlockHash, type BlockHeight, merkleRoot, txid } from '@leyden/bitcoin'
 import { DecodeError, unreachable } from '@leyden/codec'
 import { type ChainCursor, type ChainEvent, type ChainSource, LinkAway, type OnChainEvent, RECENT_BLOCKS } from './contract.ts'
 import { knownBlocks } from './follow.ts'
@@ -93,6 +94,8 @@ export const linkClient = (options: { readonly genesis: BlockHash; readonly cloc
       case 'blockConnected': {
         const { height, block } = frame
         const hash = blockHash(block.header)
+        if (merkleRoot(block.transactions.map(txid)) !== block.header.merkleRoot)
+          throw new DecodeError('invalid', 'a block with transactions that are not its own')
         connectTo(height, hash, block.header.previousHash)
         return { type: 'blockConnected', height, hash, block }
       }

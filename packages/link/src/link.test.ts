@@ -649,7 +649,7 @@ describe('a session', () => {
     expect(made.log).toEqual(['hello comes first'])
   })
 
-  it('the client never shows its consumer a step that does not follow', async () => {
+  it('B11: the client never shows its consumer a step that does not follow, nor transactions that a block does not have', async () => {
     const chain = makeChain()
     chain.mine(4)
     const block = (height: number) => ({
@@ -657,7 +657,10 @@ describe('a session', () => {
       block: chain.blocks.get(chain.at(height).hash) as Block,
     })
     const below = chain.at(1).hash
+    const next = block(3)
     const cases = [
+      { type: 'blockConnected', seq: 1, ...next, block: { ...next.block, transactions: block(4).block.transactions } },
+      { type: 'blockConnected', seq: 1, ...next, block: { ...next.block, transactions: [] } },
       { type: 'blockConnected', seq: 1, ...block(4) },
       { type: 'blockConnected', seq: 1, height: BlockHeight(3), block: block(4).block },
       { type: 'blockDisconnected', seq: 1, ...chain.at(1), previous: below },

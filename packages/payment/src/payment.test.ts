@@ -870,7 +870,7 @@ describe('the final node', () => {
     expect(net.get('b').invoices.get(invoice.paymentHash)?.status).toBe('open')
   })
 
-  it('refuses what is expired, unknown, canceled or paid already, all the same', () => {
+  it('S71: refuses what is expired, unknown, canceled or paid already, all the same', () => {
     const { net, invoice } = fresh()
     direct(net, invoice)
     expect(direct(net, invoice).failure).toStrictEqual(unknown)
@@ -1045,7 +1045,7 @@ describe('the forwarding node', () => {
     expect(relay(net).outcome.effects[1]).toMatchObject({ command: { type: 'offerHtlc' } })
   })
 
-  it('refuses unknown, offline, full channels, and the way back', () => {
+  it('S63: refuses unknown, offline, full channels, and the way back', () => {
     const net = ready()
     expect(relay(net, { id: scid(9, 9, 9) }).failure).toStrictEqual({ type: 'unknown_next_peer' })
     expect(relay(net, { id: net.links[0]?.shortChannelId as ShortChannelId }).failure).toMatchObject({
@@ -1146,7 +1146,7 @@ describe('after a restart', () => {
     return outcome
   }
 
-  it('an HTLC that came in just before is decided on, once (S47)', () => {
+  it('S47: an HTLC that came in just before is decided on, once', () => {
     const net = line()
     const invoice = net.invoice('c')
     net.pay('a', invoice)
@@ -1207,6 +1207,57 @@ describe('after a restart', () => {
     restart(net, 'c')
     net.run()
     expect(net.payment('a', invoice).status).toBe('succeeded')
+  })
+
+  it('S49: parts that were taken are all claimed, in whatever order their channels finish, through two restarts', () => {
+    for (const first of [0, 1]) {
+      const net = new Net().node('b').node('c')
+      const links = [net.link('b', 'c'), net.link('b', 'c')] as const
+      const invoice = net.invoice('c')
+      // Each channel has one part; c takes both, and dies before either channel has its preimage.
+      const command = net.command.bind(net)
+      const part = (link: Link): void => {
+        const payload = encodeHopPayload({
+          kind: 'final',
+          amtToForward: Msat(500_000n),
+          outgoingCltvValue: BlockHeight(1018),
+          paymentData: { paymentSecret: bytesToHex(invoice.paymentSecret), totalMsat: Msat(1_000_000n) },
+        })
+        const built = buildOnion({
+          sessionKey: bytes32(`part ${link.channelId}`),
+          hops: [{ nodeId: net.get('c').id, payload }],
+          associatedData: hexToBytes(invoice.paymentHash),
+        })
+        if ('problem' in built) throw new Error(built.problem)
+        command('b', link.channelId, {
+          from: 'owner',
+          type: 'offerHtlc',
+          amountMsat: Msat(500_000n),
+          paymentHash: invoice.paymentHash,
+          cltvExpiry: BlockHeight(1018),
+          onion: built.packet,
+          origin: { kind: 'relay', channelId: ChannelId('ff'.repeat(32)), htlcId: 9n },
+        })
+      }
+      links.forEach(part)
+      net.command = () => undefined
+      for (const { to, input } of net.queue.splice(0)) net.step(to, input)
+      expect(net.get('c').invoices.get(invoice.paymentHash)?.status).toBe('settled')
+      const claimed = (): number => links.filter(({ htlcs }) => htlcs.size === 0).length
+      // After the first restart only one channel gets as far as its preimage, after the second the other.
+      net.command = (name, channelId, what) => {
+        if (channelId === links[first]?.channelId) command(name, channelId, what)
+      }
+      restart(net, 'c')
+      expect(claimed()).toBe(1)
+      net.command = command
+      restart(net, 'c')
+      expect(claimed()).toBe(2)
+      expect(net.queue.map(({ input }) => input.from === 'channel' && input.event.type)).toStrictEqual([
+        'htlcFulfilled',
+        'htlcFulfilled',
+      ])
+    }
   })
 
   it('forwards that are over are forgotten, and what nothing explains is named', () => {

@@ -145,7 +145,7 @@ describe('completing a foreign transaction', () => {
     }
   })
 
-  it('replaces the attempt before: same coins, BIP 125 fees, never below the last bid (S8)', () => {
+  it('S8: replaces the attempt before: same coins, BIP 125 fees, never below the last bid', () => {
     const start = walletWith([3_000n, 9_000n, 50_000n])
     let last = ok(fundForeign(start, keys, htlcRequest(1000)))
     for (const rate of [1010, 3000, 9000, 15_000]) {

@@ -27,7 +27,7 @@ describe('loadSeed', () => {
     expect(readdirSync(datadir)).toEqual(['seed'])
   })
 
-  it('makes another each time (B15)', () => {
+  it('B15: makes another each time', () => {
     const [a, b] = [directory(), directory()].map((datadir) => loadSeed(datadir, systemRandom).seed)
     expect(a).not.toEqual(b)
   })

@@ -71,6 +71,38 @@ describe('signer', () => {
     expect(ecdsaVerify(signer.signNode(hash), hash, pointFromSecret(nodeSecret))).toBe(true)
   })
 
+  test('B13: whoever may sign gets signatures, points and released secrets, and no key', () => {
+    const perCommitmentPoint = signer.perCommitmentPoint(0, 5)
+    const uses: readonly KeyUse[] = [
+      { key: 'funding' },
+      { key: 'payment' },
+      { key: 'htlc', perCommitmentPoint },
+      { key: 'delayed', perCommitmentPoint },
+      { key: 'revocation', perCommitmentSecret: signer.releaseSecret(0, 4) },
+    ]
+    const answers = {
+      basepoints: [signer.basepoints(0)],
+      perCommitmentPoint: [perCommitmentPoint],
+      releaseSecret: [signer.releaseSecret(0, 5)],
+      sign: uses.map((use) => signer.sign(0, use, hash)),
+      publicKey: uses.map((use) => signer.publicKey(0, use)),
+      signNode: [signer.signNode(hash)],
+    } satisfies Record<keyof typeof signer, unknown>
+    expect(Object.keys(signer).toSorted()).toEqual(Object.keys(answers).toSorted())
+    for (const door of Object.values(signer)) expect(typeof door).toBe('function')
+    // What comes out is public: no answer but a released secret is a secret of any of the points.
+    const publicKeys = new Set([
+      ...[...Object.values(signer.basepoints(0)), ...uses.map((use) => signer.publicKey(0, use))].map(bytesToHex),
+      bytesToHex(pointFromSecret(nodeSecret)),
+    ])
+    for (const bytes of Object.values(answers).flatMap((list) =>
+      list.flatMap((one) => (one instanceof Uint8Array ? [one] : Object.values(one))),
+    )) {
+      expect(bytes).not.toEqual(seed)
+      if (bytes.length === 32) expect(publicKeys.has(bytesToHex(pointFromSecret(bytes)))).toBe(false)
+    }
+  })
+
   test('released secrets are those of the points, and form one chain', () => {
     let store = EMPTY_REVOCATIONS
     for (let n = 0; n < 10; n++) {
