@@ -168,6 +168,8 @@ export const lmdbStore = (options: { readonly path: string }): Store => {
         noSync: false,
         noMetaSync: false,
         cache: false,
+        // It would begin each turn's transaction with a promise that nobody holds: a full disk would then end the process.
+        eventTurnBatching: false,
       })
     } catch (error) {
       unlock()

@@ -1,7 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { hostname, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { afterEach, describe, expect, it } from 'vitest'
 import { crashStore } from '../sim/crash-store.ts'
 import { type ConformanceCase, storeConformance } from './conformance.ts'
@@ -89,5 +89,60 @@ describe('the lock of a data directory', () => {
     expect(() => lmdbStore({ path })).toThrow('held by process 1 on elsewhere')
     writeFileSync(lockOf(path), 'x')
     expect(() => lmdbStore({ path })).toThrow('not readable as a lock')
+  })
+})
+
+const hasPrlimit = ((): boolean => {
+  try {
+    execFileSync('prlimit', ['--version'], { stdio: 'ignore' })
+    return true
+  } catch {
+    return false
+  }
+})()
+if (!hasPrlimit) process.stdout.write('the full disk is skipped: there is no prlimit on this system\n')
+
+describe.skipIf(!hasPrlimit)('a disk that is full', () => {
+  /** The soft limit of this process for the size of files: what a full disk looks like to LMDB. */
+  const limit = (bytes: string): void => void execFileSync('prlimit', ['--pid', String(process.pid), `--fsize=${bytes}:`])
+
+  it('fails every write, each promise of it, stores nothing of them, and takes writes again when there is room', async () => {
+    const stray: unknown[] = []
+    const onStray = (reason: unknown): void => void stray.push(reason)
+    process.on('unhandledRejection', onStray)
+    const store = lmdbStore({ path: directory() })
+    const write = (name: string, rows: number): Promise<void> =>
+      store.write(
+        Array.from({ length: rows }, (_, i) => ({
+          key: new TextEncoder().encode(name + i),
+          value: new Uint8Array(1000).fill(i),
+        })),
+      )
+    const has = async (name: string): Promise<boolean> => (await store.get(new TextEncoder().encode(`${name}0`))) !== undefined
+    await write('before', 3)
+    limit('4096')
+    try {
+      const outcomes = await Promise.allSettled([write('a', 1), write('b', 3)])
+      for (let i = 0; i < 3; i++) outcomes.push(...(await Promise.allSettled([write(`c${i}`, 2)])))
+      expect(outcomes.map(({ status }) => status)).toEqual(outcomes.map(() => 'rejected'))
+      expect((outcomes[0] as PromiseRejectedResult).reason).toMatchObject({
+        message: expect.stringContaining('write failed') as string,
+      })
+    } finally {
+      limit('unlimited')
+    }
+    await write('after', 2)
+    expect(await Promise.all(['before', 'a', 'b', 'c0', 'c2', 'after'].map(has))).toEqual([
+      true,
+      false,
+      false,
+      false,
+      false,
+      true,
+    ])
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    process.off('unhandledRejection', onStray)
+    expect(stray).toEqual([])
+    await store.close()
   })
 })
