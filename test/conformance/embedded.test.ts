@@ -88,7 +88,11 @@ describe('two nodes in one process', () => {
       expectToAddUp(channel)
     }
     await mine(6, nowhere)
-    for (const node of [alice, bob]) await waitFor('normal', async () => (await node.channel()).state === 'normal')
+    for (const node of [alice, bob])
+      await waitFor('normal', async () => {
+        const { state, confirmations } = await node.channel()
+        return state === 'normal' && confirmations === 6
+      })
     const [atAlice, atBob] = [await alice.channel(), await bob.channel()]
     expect(atAlice).toMatchObject({ opener: 'local', localMsat: 800_000_000, remoteMsat: 200_000_000, confirmations: 6 })
     expect(atBob).toMatchObject({ opener: 'remote', localMsat: 200_000_000, remoteMsat: 800_000_000 })
