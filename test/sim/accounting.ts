@@ -147,7 +147,14 @@ export const account = async (world: World, _story: Story): Promise<Record<strin
     if (wallet === undefined) continue
     const { confirmedSat, unconfirmedSat, lockedSat, immatureSat } = balance(wallet)
     const says = confirmedSat + unconfirmedSat + lockedSat + immatureSat
-    if (says !== (has.get(name) ?? 0n)) world.fail(`the wallet of ${name} says ${says} sat, the chain ${has.get(name) ?? 0n}`)
+    if (says === (has.get(name) ?? 0n)) continue
+    world.fail(`the wallet of ${name} says ${says} sat, the chain ${has.get(name) ?? 0n}`)
+    for (const [outpoint, output] of books.unspent)
+      if (ownerOf(output) === name && wallet.coins.get(outpoint)?.valueSat !== output.value)
+        world.say(`the wallet of ${name} does not have ${outpoint} of ${output.value} sat`)
+    for (const coin of wallet.coins.values())
+      if (!books.unspent.has(outpointKey(coin.outpoint)))
+        world.say(`the chain does not have ${outpointKey(coin.outpoint)} of ${coin.valueSat} sat, ${coin.height} ${coin.spentBy}`)
   }
 
   // Channels: what was pushed, and what the end cost.

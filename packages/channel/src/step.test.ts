@@ -415,6 +415,21 @@ describe('errors', () => {
     expect(pair.bob.channel.phase.name).toBe('closing')
   })
 
+  it('tie up no coins of the wallet in a channel whose funding is not in the chain', () => {
+    const pair = new Pair({ pushMsat: 100_000_000n })
+    pair.fund()
+    const dear = (of: Pair): void => {
+      of.bob.env = { ...of.bob.env, feerates: { ...of.bob.env.feerates, claim: FeeratePerKw(5_000) } }
+    }
+    dear(pair)
+    const published = pair.act('bob', { from: 'owner', type: 'forceClose', reason: 'test' })
+    expect(published.flatMap((effect) => (effect.type === 'publish' ? [effect.publication.kind] : []))).toEqual(['whole'])
+    const funded = new Pair({ pushMsat: 100_000_000n }).open()
+    dear(funded)
+    const bumped = funded.act('bob', { from: 'owner', type: 'forceClose', reason: 'test' })
+    expect(bumped.flatMap((effect) => (effect.type === 'publish' ? [effect.publication.kind] : []))).toEqual(['anchor'])
+  })
+
   it('warnings change nothing', () => {
     const pair = new Pair().open()
     const before = pair.alice.channel

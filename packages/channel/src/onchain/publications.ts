@@ -101,7 +101,10 @@ const commitmentBid = (channel: Channel, own: OwnCommitment, previous: FeeratePe
     blocksLeft: own.deadline === undefined ? undefined : own.deadline - channel.height,
   })
 
-/** Our commitment, with its anchor where that is needed to reach the bid. */
+/**
+ * Our commitment, with its anchor where that is needed to reach the bid. Not before its funding is in the chain: an opener that never
+ * publishes it would have coins of ours tied up in a child that cannot be mined.
+ */
 const commitmentPublication = (channel: Channel, own: OwnCommitment, bid: FeeratePerKw | undefined): Publication => {
   const { built, tx, budgetSat, deadline } = own
   const paid = FeeratePerKw(Number((built.feeSat * 1000n) / BigInt(commitmentWeight(own))))
@@ -113,7 +116,8 @@ const commitmentPublication = (channel: Channel, own: OwnCommitment, bid: Feerat
     ...(deadline === undefined ? {} : { deadline }),
     budgetSat,
   }
-  if (built.holderAnchorIndex === undefined || bid === undefined || bid <= paid)
+  const isFunded = channel.active.at(-1)?.funding.confirmed !== undefined
+  if (!isFunded || built.holderAnchorIndex === undefined || bid === undefined || bid <= paid)
     return { ...common, kind: 'whole', feeratePerKw: paid }
   return {
     ...common,

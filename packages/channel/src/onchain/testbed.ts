@@ -207,7 +207,11 @@ export const makeWorld = (scene: Scene): World => {
       minimumDepthBlocks: 3,
       active: [
         {
-          funding: { outpoint: funding, capacitySat: CAPACITY },
+          funding: {
+            outpoint: funding,
+            capacitySat: CAPACITY,
+            confirmed: { height: BlockHeight(900), txIndex: 1, blockHash: BlockHash('90'.repeat(32)), coinbase: false },
+          },
           localMsat: Msat(name === 'alice' ? aliceMsat : CAPACITY * 1000n - aliceMsat),
           remoteMsat: Msat(name === 'bob' ? aliceMsat : CAPACITY * 1000n - aliceMsat),
           remoteHtlcSignatures: [],
