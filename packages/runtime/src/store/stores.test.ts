@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { hostname, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { execFileSync, spawn } from 'node:child_process'
-import { afterEach, describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import { crashStore } from '../sim/crash-store.ts'
 import { type ConformanceCase, storeConformance } from './conformance.ts'
 import { lmdbStore, StoreInUse } from './lmdb.ts'
@@ -82,6 +82,24 @@ describe('the lock of a data directory', () => {
     expect(JSON.parse(readFileSync(lockOf(path), 'utf8'))).toMatchObject({ pid: process.pid })
     await store.close()
   })
+
+  it.skipIf(process.platform !== 'linux')(
+    'takes over from a process that has ended and was never fetched by its parent',
+    async () => {
+      // The shell becomes sleep, which knows nothing of the child that it has inherited.
+      const parent = spawn('sh', ['-c', 'true & echo $!; exec sleep 30'], { stdio: ['ignore', 'pipe', 'ignore'] })
+      try {
+        const pid = Number(await new Promise((resolve) => parent.stdout.once('data', (text: Buffer) => resolve(text.toString()))))
+        await vi.waitFor(() => expect(readFileSync(`/proc/${pid}/stat`, 'utf8')).toMatch(/\) Z /))
+        expect(() => process.kill(pid, 0)).not.toThrow()
+        const path = directory()
+        writeFileSync(lockOf(path), JSON.stringify({ pid, host: hostname(), started: '' }))
+        await lmdbStore({ path }).close()
+      } finally {
+        parent.kill('SIGKILL')
+      }
+    },
+  )
 
   it('respects what it cannot judge: a lock of another machine, and a damaged one', () => {
     const path = directory()
