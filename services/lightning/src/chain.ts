@@ -206,7 +206,7 @@ export const createChain = (options: ChainOptions): Chain => {
     height: () => wallet()?.tip.height ?? (0 as BlockHeight),
     synced: () => caughtUp && away === undefined,
     fees: () => fees,
-    reason: () => away ?? (caughtUp ? undefined : 'catching up with the ledger'),
+    reason: () => (away !== undefined ? `the ledger is away: ${away}` : caughtUp ? undefined : 'catching up with the ledger'),
     async stop() {
       stopped = true
       cancelFees?.()
