@@ -4,7 +4,6 @@
  */
 import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { statSync } from 'node:fs'
 import { connect, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { unwrap } from '@leyden/api/client'
@@ -126,8 +125,7 @@ describe('in operation', () => {
   it('a data directory in use is refused', async () => {
     const said = await another({ datadir: alice.datadir })
     expect(said).toMatch(/ended with code 1/)
-    expect(said).toContain(alice.datadir)
-    expect(said).toMatch(/in use|used by|another process/i)
+    expect(said).toContain(`in use by process ${alice.daemon.pid}`)
     expect(await pays()).toBe('succeeded')
   })
 
@@ -149,7 +147,7 @@ describe('in operation', () => {
   })
 
   it('a wrong setting is named, and where it came from', async () => {
-    expect(await another({ args: ['--feeBaseMsat=-5'] })).toMatch(/feeBaseMsat \(from --feeBaseMsat\)/)
+    expect(await another({ args: ['--feeBaseMsat=-5'] })).toMatch(/feeBaseMsat \(from --fee-?base-?msat\)/i)
     expect(await another({ env: { LEYDEN_MINIMUM_DEPTH: 'soon' } })).toMatch(/minimumDepth \(from LEYDEN_MINIMUM_DEPTH\)/)
   })
 
@@ -182,9 +180,8 @@ describe('in operation', () => {
     const before = (await channelOf(alice, funding)).localMsat
     // No file of the process may grow: what a full disk does.
     const pid = alice.daemon.pid as number
-    const limit = (bytes: string): void => void execFileSync('prlimit', ['--pid', String(pid), `--fsize=${bytes}`])
-    const { size } = statSync(join(alice.datadir, 'db'))
-    limit(String(Math.max(1, Math.min(size, 4096))))
+    const limit = (bytes: string): void => void execFileSync('prlimit', ['--pid', String(pid), `--fsize=${bytes}:`])
+    limit('4096')
     const { bolt11 } = await invoice(bob, 13_000)
     const paying = payLater(alice, bolt11).catch((error: unknown) => error)
     await waitFor('a node that says that the disk is full', async () => {
