@@ -3,6 +3,7 @@ import { BlockHeight, FeeratePerKw, Msat } from '@leyden/bitcoin'
 import { bytesToHex } from '@leyden/codec'
 import { Preimage, type UpdateAddHtlc } from '@leyden/lnwire'
 import { capacityNow } from './balances.ts'
+import type { ChannelMessage } from './input.ts'
 import { checkAgreement, hashOf, type Name, Pair, type PairOptions, preimageOf, withoutFeatures } from './testing.ts'
 
 const refusals = (pair: Pair, name: Name): readonly string[] =>
@@ -206,10 +207,7 @@ describe('removing an HTLC', () => {
     pair.settle()
     return pair
   }
-  const say = (
-    pair: Pair,
-    message: Parameters<typeof pair.act>[1] extends infer I ? Extract<I, { type: 'message' }>['message'] : never,
-  ) => pair.act('alice', { from: 'peer', type: 'message', message })
+  const say = (pair: Pair, message: ChannelMessage) => pair.act('alice', { from: 'peer', type: 'message', message })
 
   it('tells a preimage at once, a failure when it is irrevocable', () => {
     const pair = committed()

@@ -1,0 +1,417 @@
+/**
+ * The node's own rules, over simulated disks and lines and a chain that the test makes: what becomes of a broadcast is the test's to say.
+ * What a whole network does is in test/sim.
+ */
+import {
+  blockHash,
+  type Block,
+  BlockHash,
+  BlockHeight,
+  chainHash,
+  FeeratePerKw,
+  merkleRoot,
+  Msat,
+  networks,
+} from '@leyden/bitcoin'
+import { encodeAddress, outpointKey, p2wpkhOf, Sat, type Tx, Txid, txid } from '@leyden/bitcoin'
+import { bytesToHex, concat } from '@leyden/codec'
+import { pointFromSecret, sha256 } from '@leyden/crypto'
+import type { BroadcastResult, ChainCursor, ChainSource, OnChainEvent } from '@leyden/link'
+import { ChannelId, encodeChannelType, type Message, nodeIdFromPoint, offeredFeatures, type OpenChannel } from '@leyden/lnwire'
+import { decodeInvoice, isInvoiceProblem } from '@leyden/payment'
+import { createSimulation, type SimHost, type Simulation } from '@leyden/runtime'
+import { createWalletKeys } from '@leyden/wallet'
+import { describe, expect, it } from 'vitest'
+import type { Log } from './log.ts'
+import { createNode, type Node } from './node.ts'
+import { createPeers, type Peers } from './peers.ts'
+import { createWalletService } from './wallet-service.ts'
+
+const network = networks.regtest
+const SECOND = 1000
+const named = (text: string): Uint8Array => sha256(new TextEncoder().encode(text))
+const pointOf = (text: string): Uint8Array => pointFromSecret(named(text))
+const seedOf = (name: string): Uint8Array => concat(named(`${name} 1`), named(`${name} 2`))
+const ELSEWHERE = p2wpkhOf(pointOf('elsewhere'))
+
+/** A chain without proof of work: who follows it trusts its ledger. */
+const makeChain = () => {
+  let tip: ChainCursor = { height: BlockHeight(200), hash: BlockHash('00'.repeat(32)) }
+  const consumers: OnChainEvent[] = []
+  const pool = new Map<Txid, Tx>()
+  const output = (value: bigint, scriptPubKey: Uint8Array) => ({ value: Sat(value), scriptPubKey })
+  const spend = (id: string, outputs: Tx['outputs']): Tx => ({
+    version: 2,
+    inputs: [{ outpoint: { txid: Txid(id), vout: 0 }, scriptSig: new Uint8Array(2), sequence: 0, witness: [] }],
+    outputs,
+    lockTime: 0,
+  })
+  const chain = {
+    /** What each node asked for, oldest first. */
+    broadcasts: [] as { readonly by: string; readonly ids: readonly Txid[]; readonly transactions: readonly Tx[] }[],
+    /** What becomes of it. */
+    answer: ((): BroadcastResult => ({ ok: true })) as (by: string) => BroadcastResult | Error,
+    source: (by: string): ChainSource => ({
+      start(_, onEvent) {
+        consumers.push(onEvent)
+        void onEvent({ type: 'synced', tip })
+      },
+      async broadcast(transactions) {
+        chain.broadcasts.push({ by, ids: transactions.map(txid), transactions })
+        const answer = chain.answer(by)
+        if (answer instanceof Error) throw answer
+        if (answer.ok) for (const tx of transactions) pool.set(txid(tx), tx)
+        return answer
+      },
+      fees: async () => ({
+        feeratePerKw: { 2: FeeratePerKw(1000), 6: FeeratePerKw(500), 12: FeeratePerKw(300), 144: FeeratePerKw(253) },
+        minimumFeeratePerKw: FeeratePerKw(253),
+      }),
+      findOutput: async () => undefined,
+      stop: async () => undefined,
+    }),
+    async mine(more: readonly Tx[] = []) {
+      const height = BlockHeight(tip.height + 1)
+      const coinbase = spend('00'.repeat(32), [output(BigInt(height), ELSEWHERE)])
+      const transactions = [coinbase, ...more, ...pool.values()]
+      pool.clear()
+      const block: Block = {
+        header: {
+          version: 4,
+          previousHash: tip.hash,
+          merkleRoot: merkleRoot(transactions.map(txid)),
+          time: 1_700_000_000 + height,
+          bits: 0x207fffff,
+          nonce: 0,
+        },
+        transactions,
+      }
+      tip = { height, hash: blockHash(block.header) }
+      for (const onEvent of consumers) {
+        await onEvent({ type: 'blockConnected', ...tip, block })
+        await onEvent({ type: 'synced', tip })
+      }
+    },
+    pay: (name: string, amounts: readonly bigint[]): Tx => {
+      const keys = createWalletKeys(seedOf(name), network)
+      return spend(
+        bytesToHex(named(`coins of ${name}`)),
+        amounts.map((amount, index) => output(amount, keys.scriptPubKey({ kind: 'p2wpkh', change: 0, index }))),
+      )
+    },
+  }
+  return chain
+}
+
+interface World {
+  readonly sim: Simulation
+  readonly chain: ReturnType<typeof makeChain>
+  readonly lines: string[]
+  readonly faults: unknown[]
+  readonly wait: <T>(work: Promise<T>) => Promise<T>
+  readonly mine: (blocks?: number, more?: readonly Tx[]) => Promise<void>
+  readonly node: (name: string, coins?: readonly bigint[]) => Promise<Node>
+  readonly stranger: (name: string) => { readonly host: SimHost; readonly peers: Peers; readonly heard: Message[] }
+}
+
+const makeWorld = (seed = 1): World => {
+  const sim = createSimulation(seed, { leastDelayMs: 1, mostDelayMs: 20, mostWriteMs: 30 })
+  const chain = makeChain()
+  const lines: string[] = []
+  const faults: unknown[] = []
+  const text = (_: string, value: unknown): unknown =>
+    value instanceof Uint8Array ? bytesToHex(value) : typeof value === 'bigint' ? String(value) : value
+  const line = (data: object, message: string): void => void lines.push(`${message} ${JSON.stringify(data, text)}`)
+  const log: Log = { debug: line, info: line, warn: line, error: line }
+  const wait = async <T>(work: Promise<T>): Promise<T> => {
+    let over = false
+    const noted = work.finally(() => {
+      over = true
+    })
+    noted.catch(() => undefined)
+    await sim.run({ until: () => over, forMs: 120 * SECOND })
+    if (!over) throw new Error('it does not end')
+    return await noted
+  }
+  const mine = async (blocks = 1, more: readonly Tx[] = []): Promise<void> => {
+    for (let i = 0; i < blocks; i++) {
+      await wait(chain.mine(i === 0 ? more : []))
+      await sim.run({ forMs: SECOND })
+    }
+  }
+  return {
+    sim,
+    chain,
+    lines,
+    faults,
+    wait,
+    mine,
+    async node(name, coins = []) {
+      const { store, clock, random, net } = sim.boot(name)
+      const ports = { store, clock, random, net, chain: chain.source(name), log, onFault: (fault: unknown) => faults.push(fault) }
+      const relay = { feeBaseMsat: 1000, feeProportionalMillionths: 100, cltvExpiryDelta: 40 }
+      const node = await wait(
+        createNode(ports, { network, seed: seedOf(name), alias: name, announce: [], relay, minimumDepthBlocks: 1 }),
+      )
+      await wait(node.listen(`${name}:1`))
+      await sim.run({ forMs: SECOND })
+      if (coins.length > 0) await mine(1, [chain.pay(name, coins)])
+      return node
+    },
+    stranger(name) {
+      const host = sim.boot(name)
+      const heard: Message[] = []
+      const peers = createPeers({
+        ...host,
+        log,
+        nodeSecret: named(name),
+        features: offeredFeatures('init'),
+        chainHash: chainHash(network),
+        isKnown: () => true,
+        onReady: () => undefined,
+        onMessage: async (_, message) => void heard.push(message),
+        onClosed: () => undefined,
+      })
+      return { host, peers, heard }
+    },
+  }
+}
+
+const open = (amountSat: bigint, pushMsat = 0n) => ({
+  capacitySat: Sat(amountSat),
+  pushMsat: Msat(pushMsat),
+  announce: false,
+  fundingFeeratePerKw: FeeratePerKw(500),
+})
+const walletOf = (node: Node) => createWalletService(node, { token: 'token', version: '1', listening: [] })
+const address = encodeAddress(ELSEWHERE, network) as string
+
+const openMessage = (n: number): OpenChannel & { readonly type: 'open_channel' } => ({
+  type: 'open_channel',
+  chainHash: chainHash(network),
+  temporaryChannelId: ChannelId(bytesToHex(named(`temporary ${n}`))),
+  fundingSatoshis: Sat(500_000n),
+  pushMsat: Msat(0n),
+  dustLimitSatoshis: Sat(354n),
+  maxHtlcValueInFlightMsat: Msat(500_000_000n),
+  channelReserveSatoshis: Sat(5_000n),
+  htlcMinimumMsat: Msat(1n),
+  feeratePerKw: FeeratePerKw(500),
+  toSelfDelay: 144,
+  maxAcceptedHtlcs: 30,
+  fundingPubkey: pointOf(`funding ${n}`),
+  revocationBasepoint: pointOf(`revocation ${n}`),
+  paymentBasepoint: pointOf(`payment ${n}`),
+  delayedPaymentBasepoint: pointOf(`delayed ${n}`),
+  htlcBasepoint: pointOf(`htlc ${n}`),
+  firstPerCommitmentPoint: pointOf(`first ${n}`),
+  channelFlags: 0,
+  channelType: encodeChannelType({ commitment: 'anchors', scidAlias: false, zeroconf: false }),
+})
+
+describe('a broadcast', () => {
+  it('S20: that is not taken, for whatever reason, is made again with every block', async () => {
+    const { chain, mine, node, wait } = makeWorld()
+    const alice = await node('alice', [1_000_000n, 500_000n])
+    const bob = await node('bob')
+    await wait(alice.connect(bob.nodeId, 'bob:1'))
+    const { channelId } = await wait(alice.open(bob.nodeId, open(400_000n)))
+    await mine(3)
+    const commitment = alice.channels().get(channelId)!
+    expect(commitment.phase.name).toBe('normal')
+    const answers: readonly (BroadcastResult | Error)[] = [
+      new Error('socket hang up'),
+      { ok: false, reason: 'an error that nobody has heard of', permanent: false },
+      { ok: false, reason: 'txn-mempool-conflict', permanent: true },
+      { ok: false, reason: 'away', permanent: false },
+    ]
+    chain.answer = () => answers[0] as Error
+    const sent = await wait(walletOf(alice).send({ address, amountSat: 50_000 }, undefined))
+    await wait(alice.close(channelId, { force: true }))
+    const funding = outpointKey(commitment.active[0]!.funding.outpoint)
+    const closes = (tx: Tx): boolean => tx.inputs.some(({ outpoint }) => outpointKey(outpoint) === funding)
+    for (const answer of answers) {
+      chain.answer = () => answer
+      chain.broadcasts.length = 0
+      await mine()
+      const asked = chain.broadcasts.filter(({ by }) => by === 'alice')
+      expect(asked.filter(({ ids }) => ids.includes(Txid(sent.txid))).length).toBe(1)
+      expect(asked.filter(({ transactions }) => transactions.some(closes)).length).toBe(1)
+    }
+    // bob has published his own commitment: of the two only one can be mined
+    chain.answer = (by) => (by === 'alice' ? { ok: true } : { ok: false, reason: 'away', permanent: false })
+    await mine(2)
+    expect((await walletOf(alice).transaction(sent.txid)).status).toBe('confirmed')
+    expect(alice.channels().get(channelId)?.onchain?.spend?.kind).toBe('local')
+  })
+})
+
+describe('the wallet of a node', () => {
+  it('S46: keeps a reserve for every channel with anchors', async () => {
+    const { mine, node, wait } = makeWorld()
+    const alice = await node('alice', [1_000_000n])
+    const bob = await node('bob')
+    await wait(alice.connect(bob.nodeId, 'bob:1'))
+    expect([alice.keepSat(), bob.keepSat()]).toEqual([0n, 0n])
+    for (const channels of [1n, 2n]) {
+      await wait(alice.open(bob.nodeId, open(200_000n)))
+      await mine(3)
+      // whoever opened it: both may have to pay for the commitment
+      expect([alice.keepSat(), bob.keepSat()]).toEqual([channels * 10_000n, channels * 10_000n])
+    }
+    const { confirmedSat, spendableSat } = (await walletOf(alice).balance()).onchain
+    expect(spendableSat).toBe(confirmedSat - 20_000)
+    const send = (amountSat: number) =>
+      wait(walletOf(alice).send({ address, amountSat, feeratePerVbyte: 1 }, undefined)).then(
+        () => 'sent',
+        (error: unknown) => (error as Error).message,
+      )
+    expect(await send(spendableSat)).toContain('needed for the fees of open channels')
+    expect(await send(spendableSat - 1_000)).toBe('sent')
+  })
+
+  it('B12: sends and openings at once never spend a coin twice', async () => {
+    const { chain, mine, node, wait } = makeWorld()
+    const alice = await node('alice', [1_000_000n])
+    const bob = await node('bob')
+    await wait(alice.connect(bob.nodeId, 'bob:1'))
+    const wallet = walletOf(alice)
+    const results = await wait(
+      Promise.allSettled([
+        alice.open(bob.nodeId, open(600_000n)),
+        wallet.send({ address, amountSat: 600_000 }, undefined),
+        alice.open(bob.nodeId, open(600_000n)),
+        wallet.send({ address, amountSat: 600_000 }, undefined),
+      ]),
+    )
+    expect(results.filter(({ status }) => status === 'fulfilled').length).toBe(1)
+    await mine()
+    const spent = new Map<string, Txid>()
+    for (const { transactions } of chain.broadcasts)
+      for (const tx of transactions)
+        for (const { outpoint } of tx.inputs) {
+          const key = outpointKey(outpoint)
+          expect(spent.get(key) ?? txid(tx)).toBe(txid(tx))
+          spent.set(key, txid(tx))
+        }
+  })
+
+  it('B12: payments at once never send more than the channel has', async () => {
+    const { mine, node, wait, sim } = makeWorld()
+    const alice = await node('alice', [1_000_000n])
+    const bob = await node('bob')
+    await wait(alice.connect(bob.nodeId, 'bob:1'))
+    const { channelId } = await wait(alice.open(bob.nodeId, open(200_000n)))
+    await mine(3)
+    const made = await Promise.all(
+      [1, 2, 3].map(async () => {
+        const record = await wait(
+          bob.payments.invoice({ amountMsat: Msat(80_000_000n), description: 'three', expirySeconds: 3600 }),
+        )
+        const invoice = 'text' in record ? decodeInvoice(record.text) : undefined
+        if (invoice === undefined || isInvoiceProblem(invoice)) throw new Error('no invoice')
+        return invoice
+      }),
+    )
+    await wait(Promise.all(made.map((invoice) => alice.payments.pay(invoice, { maxFeeMsat: Msat(0n) }))))
+    await sim.run({ forMs: 5 * SECOND })
+    const ends = [...alice.payments.payments().values()].map(({ status }) => status)
+    expect(ends.toSorted()).toEqual(['failed', 'succeeded', 'succeeded'])
+    expect(alice.channels().get(channelId)?.htlcs).toEqual([])
+  })
+})
+
+describe('strangers', () => {
+  it('S53: one has four unfunded channels with us at the most', async () => {
+    const { faults, node, sim, stranger, wait } = makeWorld()
+    const alice = await node('alice')
+    const mallory = stranger('mallory')
+    await wait(mallory.peers.connect(alice.nodeId, 'alice:1'))
+    for (let n = 0; n < 6; n++) mallory.peers.send(alice.nodeId, openMessage(n))
+    await sim.run({ forMs: 2 * SECOND })
+    const types = mallory.heard.map(({ type }) => type)
+    expect(types.filter((type) => type === 'accept_channel').length).toBe(4)
+    expect(types.filter((type) => type === 'error').length).toBe(2)
+    expect([alice.channels().size, faults]).toEqual([4, []])
+  })
+
+  it('S54: openings and connections are taken in their order, however they race', async () => {
+    for (let seed = 1; seed <= 5; seed++) {
+      const { faults, lines, node, sim, stranger, wait } = makeWorld(seed)
+      const alice = await node('alice')
+      const mallory = stranger('mallory')
+      const id = nodeIdFromPoint(pointOf('mallory'))
+      for (let n = 0; n < 4; n++) {
+        mallory.heard.length = 0
+        await wait(mallory.peers.connect(alice.nodeId, 'alice:1'))
+        for (const one of [2 * n, 2 * n + 1]) mallory.peers.send(alice.nodeId, openMessage(one))
+        // The line breaks before, while, or after the disk has what was asked for on it.
+        await sim.run({ forMs: seed * n * 7 })
+        mallory.peers.disconnect(alice.nodeId)
+      }
+      await wait(mallory.peers.connect(alice.nodeId, 'alice:1'))
+      mallory.heard.length = 0
+      mallory.peers.send(alice.nodeId, openMessage(100))
+      await sim.run({ forMs: 5 * SECOND })
+      // Of the earlier connections nothing is left, and the last one has an answer to its own question only.
+      const answers = mallory.heard.filter(({ type }) => type === 'accept_channel' || type === 'error')
+      expect(answers).toMatchObject([{ type: 'accept_channel', temporaryChannelId: openMessage(100).temporaryChannelId }])
+      const live = [...alice.channels().values()].filter(({ phase }) => phase.name !== 'closed')
+      expect(live.map(({ temporaryChannelId }) => temporaryChannelId)).toEqual([openMessage(100).temporaryChannelId])
+      expect(alice.peers.info(id)?.nodeId).toBe(id)
+      expect([faults, lines.filter((line) => line.includes('could not be taken'))]).toEqual([[], []])
+    }
+  })
+
+  it('S70: words of a peer are logged in printable characters, on one line, and not without end', async () => {
+    const { lines, node, sim, stranger, wait } = makeWorld()
+    const alice = await node('alice')
+    const mallory = stranger('mallory')
+    await wait(mallory.peers.connect(alice.nodeId, 'alice:1'))
+    const words = 'level=error\n\u001b[31m paid \u202e\u2028 '.repeat(1000)
+    for (const type of ['warning', 'error'] as const)
+      mallory.peers.send(alice.nodeId, {
+        type,
+        channelId: ChannelId('00'.repeat(32)),
+        data: new TextEncoder().encode(words),
+      })
+    await sim.run({ forMs: SECOND })
+    const told = lines.filter((line) => line.includes('level=error'))
+    expect(told.length).toBe(2)
+    for (const line of told) {
+      expect(line).toMatch(/^[ -~]*$/)
+      expect(line).not.toMatch(/\\[nu]/)
+      expect(line.length).toBeLessThan(1000)
+    }
+  })
+})
+
+describe('the log', () => {
+  it('S70: has no seed, no key, no payment secret and no preimage, at any level', async () => {
+    const { lines, mine, node, sim, wait } = makeWorld()
+    const alice = await node('alice', [1_000_000n])
+    const bob = await node('bob')
+    await wait(alice.connect(bob.nodeId, 'bob:1'))
+    const { channelId } = await wait(alice.open(bob.nodeId, open(400_000n, 100_000_000n)))
+    await mine(3)
+    const record = await wait(bob.payments.invoice({ amountMsat: Msat(5_000_000n), description: 'secrets', expirySeconds: 3600 }))
+    const invoice = 'text' in record ? decodeInvoice(record.text) : undefined
+    if (invoice === undefined || isInvoiceProblem(invoice)) throw new Error('no invoice')
+    await wait(alice.payments.pay(invoice, { maxFeeMsat: Msat(0n) }))
+    await sim.run({ forMs: 2 * SECOND })
+    await wait(alice.close(channelId, { force: true }))
+    await mine(3)
+    const preimage = alice.payments.payments().get(invoice.paymentHash)?.preimage
+    expect(preimage).toMatch(/^[0-9a-f]{64}$/)
+    const secrets = [
+      preimage as string,
+      bytesToHex(invoice.paymentSecret),
+      ...['alice', 'bob'].flatMap((name) => {
+        const keys = createWalletKeys(seedOf(name), network)
+        return [seedOf(name).subarray(0, 32), keys.nodeSecret, keys.channelSeed].map(bytesToHex)
+      }),
+    ]
+    expect(lines.length).toBeGreaterThan(10)
+    for (const secret of secrets) expect(lines.filter((line) => line.includes(secret.slice(0, 16)))).toEqual([])
+  })
+})
