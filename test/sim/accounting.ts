@@ -163,7 +163,7 @@ export const account = async (world: World, _story: Story): Promise<Record<strin
   let forced = 0
   for (const side of sides) {
     const { opener, accepter, outpoint } = side
-    owes(opener.name, -opener.channel.pushMsat, `pushed to ${accepter.name}`)
+    owes(opener.name, 0n - opener.channel.pushMsat, `pushed to ${accepter.name}`)
     owes(accepter.name, opener.channel.pushMsat, `pushed by ${opener.name}`)
     const spend = books.spenders.get(outpoint)
     if (spend === undefined) {

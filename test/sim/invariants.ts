@@ -28,9 +28,9 @@ export const channelOnDisk = (world: World, name: Name, id: string): Channel | u
   return rows.length === 0 ? undefined : channelKind.load(id, rows)
 }
 
-const recordOnDisk = <T>(world: World, name: Name, kind: string, id: string): T | undefined => {
+const recordOnDisk = (world: World, name: Name, kind: string, id: string): unknown => {
   const row = rowsOnDisk(world, name, kind, id)[0]
-  return row === undefined ? undefined : (unpackRecord(row[1]) as { state: T }).state
+  return row === undefined ? undefined : (unpackRecord(row[1]) as { state: unknown }).state
 }
 
 const signers = new Map<Name, ReturnType<typeof createSigner>>()
@@ -101,7 +101,7 @@ const checkMessage = (world: World, name: Name, message: Message): void => {
 
 /** Invariant 4: an incoming HTLC is failed only when its outgoing twin is irrevocably gone and no preimage is known. */
 const checkFailure = (world: World, name: Name, channelId: ChannelId, htlcId: bigint, fail: (why: string) => void): void => {
-  const forward = recordOnDisk<Forward>(world, name, 'forward', `${channelId}/${htlcId}`)
+  const forward = recordOnDisk(world, name, 'forward', `${channelId}/${htlcId}`) as Forward | undefined
   if (forward === undefined) return
   if (forward.preimage !== undefined) fail(`of HTLC ${htlcId} whose preimage is known`)
   const outgoing = channelOnDisk(world, name, forward.outgoing.channelId)

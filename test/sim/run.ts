@@ -15,6 +15,7 @@ const { values } = parseArgs({
   },
 })
 
+const print = (text: string): void => void process.stdout.write(`${text}\n`)
 const first = Number(values.seed)
 const cpu = (): number => (process.cpuUsage().user + process.cpuUsage().system) / 1_000_000
 const begun = cpu()
@@ -22,17 +23,17 @@ let bad = 0
 for (let seed = first; seed < first + Number(values.seeds); seed++) {
   const started = cpu()
   const outcome = await runSeed(seed, {
-    ...(values.verbose ? { onLine: (line: string) => console.log(line) } : {}),
+    ...(values.verbose ? { onLine: (line: string) => print(line) } : {}),
     ...(values.actions === undefined ? {} : { actions: Number(values.actions) }),
   })
   const took = (cpu() - started).toFixed(2)
   if (outcome.broken.length === 0) {
-    console.log(`seed ${seed} ${outcome.traceHash} ${took} s ${JSON.stringify(outcome.summary)}`)
+    print(`seed ${seed} ${outcome.traceHash} ${took} s ${JSON.stringify(outcome.summary)}`)
     continue
   }
   bad++
-  if (!values.verbose) for (const line of outcome.lines.slice(-Number(values.lines))) console.log(`  ${line}`)
-  console.log(`seed ${seed} ${outcome.traceHash} ${took} s BROKEN\n  ${outcome.broken.join('\n  ')}`)
+  if (!values.verbose) for (const line of outcome.lines.slice(-Number(values.lines))) print(`  ${line}`)
+  print(`seed ${seed} ${outcome.traceHash} ${took} s BROKEN\n  ${outcome.broken.join('\n  ')}`)
 }
-console.log(`${Number(values.seeds) - bad} passed, ${bad} failed in ${(cpu() - begun).toFixed(1)} s of a processor`)
+print(`${Number(values.seeds) - bad} passed, ${bad} failed in ${(cpu() - begun).toFixed(1)} s of a processor`)
 process.exitCode = bad === 0 ? 0 : 1

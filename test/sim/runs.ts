@@ -1,0 +1,19 @@
+/** The tests of a range of seeds; each test file takes a part, so that the workers share them. */
+import { it } from 'vitest'
+import { runSeed } from './scenario.ts'
+
+/** How much of a trace is shown for a seed that breaks something. The whole: run.ts --verbose --seed N. */
+const SHOWN_LINES = 60
+
+/** One seed must break nothing. */
+export const testSeed = (seed: number): void => {
+  it(`seed ${seed}`, { timeout: 120_000 }, async () => {
+    const { broken, lines, traceHash } = await runSeed(seed)
+    if (broken.length > 0)
+      throw new Error([...broken, `seed ${seed} ${traceHash} ended so:`, ...lines.slice(-SHOWN_LINES)].join('\n'))
+  })
+}
+
+export const testSeeds = (first: number, count: number): void => {
+  for (let seed = first; seed < first + count; seed++) testSeed(seed)
+}

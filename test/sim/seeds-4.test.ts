@@ -1,0 +1,6 @@
+import { describe } from 'vitest'
+import { testSeeds } from './runs.ts'
+
+describe('a network of three nodes', () => {
+  testSeeds(151, 50)
+})
