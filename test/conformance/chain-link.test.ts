@@ -8,6 +8,9 @@ import { chainLink, type Log, silentLog } from '@leyden/lightning-service'
 import type { ChainEvent, ChainSource } from '@leyden/link'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 
+/** Waits for what must come, however slow the machine. */
+const soon = <T>(check: () => T | Promise<T>): Promise<T> => vi.waitFor(check, 15_000)
+
 const SCRIPT = p2wpkh(new Uint8Array(20).fill(1))
 const closing: (() => Promise<void> | void)[] = []
 afterEach(async () => {
@@ -54,9 +57,9 @@ describe('chainLink', () => {
     const ledger = await ledgerOn(datadir())
     const one = link({ url: ledger.linkUrl, cookieFile: ledger.cookieFile })
     listen(one)
-    await vi.waitFor(() => expect(one.told.at(-1)).toBe('synced 0'), 10_000)
+    await soon(() => expect(one.told.at(-1)).toBe('synced 0'))
     await ledger.engine.generateToAddress(2, SCRIPT)
-    await vi.waitFor(() => expect(one.told.at(-1)).toBe('synced 2'), 10_000)
+    await soon(() => expect(one.told.at(-1)).toBe('synced 2'))
     expect(one.told.filter((line) => line.startsWith('block'))).toEqual(['block 1', 'block 2'])
     expect((await one.chain.fees()).minimumFeeratePerKw).toBeGreaterThan(0)
     const hash = ledger.engine.tip().hash
@@ -77,18 +80,18 @@ describe('chainLink', () => {
     await first.stop()
     const one = link({ url: linkUrl, cookieFile })
     listen(one)
-    await vi.waitFor(() => expect(one.log.warnings.length).toBe(1))
+    await soon(() => expect(one.log.warnings.length).toBe(1))
     expect(one.log.warnings[0]?.['reason']).toMatch(/ECONNREFUSED/)
     expect(one.told).toEqual(['away'])
     expect(await one.chain.broadcast([])).toEqual({ ok: false, reason: 'away', permanent: false })
     await expect(one.chain.fees()).rejects.toThrow('the ledger is away')
     const second = await ledgerOn(path, linkPort)
-    await vi.waitFor(() => expect(one.told).toEqual(['away', 'back', 'synced 0']), 15_000)
+    await soon(() => expect(one.told).toEqual(['away', 'back', 'synced 0']))
     await second.stop()
-    await vi.waitFor(() => expect(one.told.at(-1)).toBe('away'))
+    await soon(() => expect(one.told.at(-1)).toBe('away'))
     const third = await ledgerOn(path, linkPort)
     await third.engine.generateToAddress(1, SCRIPT)
-    await vi.waitFor(() => expect(one.told.slice(3)).toEqual(['away', 'back', 'block 1', 'synced 1']), 15_000)
+    await soon(() => expect(one.told.slice(3)).toEqual(['away', 'back', 'block 1', 'synced 1']))
   })
 
   it('says that the cookie is wrong, and what to do', async () => {
@@ -102,7 +105,7 @@ describe('chainLink', () => {
       [join(path, 'missing'), `it does not know our cookie: is ${join(path, 'missing')} its file?`],
     ] as const) {
       const { log } = link({ url: ledger.linkUrl, cookieFile })
-      await vi.waitFor(() => expect(log.warnings[0]?.['reason']).toBe(hint))
+      await soon(() => expect(log.warnings[0]?.['reason']).toBe(hint))
     }
   })
 
@@ -110,7 +113,7 @@ describe('chainLink', () => {
     const ledger = await ledgerOn(datadir())
     const one = link({ url: ledger.linkUrl, cookieFile: ledger.cookieFile, network: networks.signet })
     listen(one)
-    await vi.waitFor(() => expect(one.log.warnings.length).toBe(1))
+    await soon(() => expect(one.log.warnings.length).toBe(1))
     expect(one.log.warnings[0]?.['reason']).toContain('wrong_network')
     await new Promise((resolve) => {
       setTimeout(resolve, 1500)
@@ -122,7 +125,7 @@ describe('chainLink', () => {
   it('says that something else answers', async () => {
     const ledger = await ledgerOn(datadir())
     const { log } = link({ url: ledger.linkUrl.replace(`:${ledger.linkPort}`, `:${ledger.rpcPort}`) })
-    await vi.waitFor(() => expect(log.warnings.length).toBe(1))
+    await soon(() => expect(log.warnings.length).toBe(1))
     expect(typeof log.warnings[0]?.['reason']).toBe('string')
   })
 

@@ -3,6 +3,9 @@ import { describe, expect, it, vi } from 'vitest'
 import { Problem, PROBLEM_CODES, type ProblemBody } from './problem.ts'
 import { HASH, NODE_ID, testApi, TOKEN } from './testing.ts'
 
+/** Waits for what must come, however slow the machine. */
+const soon = <T>(check: () => T | Promise<T>): Promise<T> => vi.waitFor(check, 15_000)
+
 /** The problem of an answer, after checking that it is one. */
 const problemOf = async (response: Response): Promise<ProblemBody> => {
   expect(response.headers.get('content-type')).toBe('application/problem+json')
@@ -498,7 +501,7 @@ describe('Idempotency-Key', () => {
     const { call, wallet } = testApi()
     wallet.hold = true
     const first = call('POST', '/v1/payments', { body, headers: { ...key, prefer: 'wait=30' } })
-    await vi.waitFor(() => expect(wallet.calls.length).toBe(1))
+    await soon(() => expect(wallet.calls.length).toBe(1))
     const second = await call('POST', '/v1/payments', { body, headers: key })
     expect(await problemOf(second)).toMatchObject({ status: 409, retryable: true })
     wallet.finish('succeeded')

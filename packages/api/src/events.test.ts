@@ -2,6 +2,9 @@
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { testApi } from './testing.ts'
 
+/** Waits for what must come, however slow the machine. */
+const soon = <T>(check: () => T | Promise<T>): Promise<T> => vi.waitFor(check, 15_000)
+
 afterEach(() => void vi.useRealTimers())
 
 /** Reads a stream of events piece by piece. */
@@ -80,16 +83,16 @@ describe('GET /v1/events', () => {
     vi.advanceTimersByTime(15_000)
     await reader.until(': heartbeat\n\n')
     await reader.cancel()
-    await vi.waitFor(() => expect(vi.getTimerCount()).toBe(0))
+    await soon(() => expect(vi.getTimerCount()).toBe(0))
   })
 
   it('lets go of the wallet when the reader leaves', async () => {
     const { call, wallet } = testApi()
     const reader = readerOf(await call('GET', '/v1/events'))
     await reader.until(': open')
-    await vi.waitFor(() => expect(wallet.readers()).toBe(1))
+    await soon(() => expect(wallet.readers()).toBe(1))
     await reader.cancel()
-    await vi.waitFor(() => expect(wallet.readers()).toBe(0))
+    await soon(() => expect(wallet.readers()).toBe(0))
   })
 
   it('ends when the server stops', async () => {
@@ -97,10 +100,10 @@ describe('GET /v1/events', () => {
     const { call, wallet } = testApi({ stopping: stopping.signal })
     const reader = readerOf(await call('GET', '/v1/events'))
     await reader.until(': open')
-    await vi.waitFor(() => expect(wallet.readers()).toBe(1))
+    await soon(() => expect(wallet.readers()).toBe(1))
     stopping.abort()
     expect(await reader.end()).toBe(': open\n\n')
-    await vi.waitFor(() => expect(wallet.readers()).toBe(0))
+    await soon(() => expect(wallet.readers()).toBe(0))
   })
 
   it('ends without a word about the fault behind it', async () => {

@@ -4,6 +4,9 @@ import { describe, expect, it, vi } from 'vitest'
 import { createEventLog, eventCounterKind, type EventLog } from './events.ts'
 import { systemClock } from './system.ts'
 
+/** Waits for what must come, however slow the machine. */
+const soon = <T>(check: () => T | Promise<T>): Promise<T> => vi.waitFor(check, 15_000)
+
 interface Opened {
   readonly drive: Drive<never>
   readonly log: EventLog
@@ -62,7 +65,7 @@ describe('the event log', () => {
     const readers = { all: reading(log, '0'), some: reading(log, '2'), live: reading(log) }
     await append(4)
     await append(5, 6)
-    await vi.waitFor(() =>
+    await soon(() =>
       expect([readers.all.ids, readers.some.ids, readers.live.ids]).toEqual([
         ['1', '2', '3', '4', '5', '6'],
         ['3', '4', '5', '6'],
@@ -83,7 +86,7 @@ describe('the event log', () => {
     const second = await open(store)
     await second.append(3)
     const reader = reading(second.log, '1')
-    await vi.waitFor(() => expect(reader.ids).toEqual(['2', '3']))
+    await soon(() => expect(reader.ids).toEqual(['2', '3']))
     reader.stop()
     await reader.done
   })
@@ -101,7 +104,7 @@ describe('the event log', () => {
     const reader = reading(log, '0')
     const submitted = drive.submit((batch) => log.append(batch, 'chain.tip', {}))
     submitted.catch(() => undefined)
-    await vi.waitFor(() => expect(drive.stalled).toBe(true))
+    await soon(() => expect(drive.stalled).toBe(true))
     expect(reader.ids).toEqual([])
     reader.stop()
     await reader.done
@@ -112,7 +115,7 @@ describe('the event log', () => {
     const { log, append } = await open(memoryStore())
     await append(...Array.from({ length: 1000 }, (_, i) => i))
     const reader = reading(log, '0')
-    await vi.waitFor(() => expect(reader.ids.length).toBe(1000))
+    await soon(() => expect(reader.ids.length).toBe(1000))
     expect(reader.ids).toEqual(Array.from({ length: 1000 }, (_, i) => String(i + 1)))
     reader.stop()
     await reader.done
@@ -123,7 +126,7 @@ describe('the event log', () => {
     await append(1)
     const reader = reading(log, '500')
     await append(2)
-    await vi.waitFor(() => expect(reader.ids).toEqual(['2']))
+    await soon(() => expect(reader.ids).toEqual(['2']))
     reader.stop()
     await reader.done
   })
@@ -141,7 +144,7 @@ describe('the event log', () => {
     during.stop()
     await during.done
     const waiting = [reading(log), reading(log, '0')]
-    await vi.waitFor(() => expect(waiting[1]?.ids).toEqual(['1']))
+    await soon(() => expect(waiting[1]?.ids).toEqual(['1']))
     const late = reading(log)
     log.close()
     await Promise.all([...waiting.map(({ done }) => done), late.done])

@@ -6,6 +6,9 @@ import { WebSocket } from 'ws'
 import { type HttpServer, serveHttp } from './http.ts'
 import { silentLog } from './log.ts'
 
+/** Waits for what must come, however slow the machine. */
+const soon = <T>(check: () => T | Promise<T>): Promise<T> => vi.waitFor(check, 15_000)
+
 const TOKEN = 'c7'.repeat(32)
 const AT = '2026-01-01T00:00:00.000Z'
 const authorization = `Bearer ${TOKEN}`
@@ -177,9 +180,9 @@ describe('events over WebSocket', () => {
     const resumed = socketOn(`${server.url}/v1/events?after=1`)
     const byHeader = socketOn(`${server.url}/v1/events?after=0`, { authorization, 'last-event-id': '1' })
     await Promise.all([live.opened, resumed.opened, byHeader.opened])
-    await vi.waitFor(() => expect([resumed.ids, byHeader.ids]).toEqual([['2'], ['2']]))
+    await soon(() => expect([resumed.ids, byHeader.ids]).toEqual([['2'], ['2']]))
     publish({ height: 5 })
-    await vi.waitFor(() => expect([live.ids, resumed.ids]).toEqual([['3'], ['2', '3']]))
+    await soon(() => expect([live.ids, resumed.ids]).toEqual([['3'], ['2', '3']]))
     for (const { socket } of [live, resumed, byHeader]) socket.close()
   })
 
@@ -201,9 +204,9 @@ describe('events over WebSocket', () => {
     const { server, state, raw, get } = await start()
     const one = socketOn(`${server.url}/v1/events`)
     await one.opened
-    await vi.waitFor(() => expect(state.readers).toBe(1))
+    await soon(() => expect(state.readers).toBe(1))
     one.socket.terminate()
-    await vi.waitFor(() => expect(state.readers).toBe(0))
+    await soon(() => expect(state.readers).toBe(0))
     const handshake = `GET /v1/events HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n`
     expect(await raw(`${handshake}\r\n`)).toMatch(/^HTTP\/1\.1 401 /)
     const { hostname, port } = new URL(server.url)
@@ -218,7 +221,7 @@ describe('events over WebSocket', () => {
         socket.on('error', () => undefined)
       })
     expect((await get('/health')).status).toBe(200)
-    await vi.waitFor(() => expect(state.readers).toBe(0))
+    await soon(() => expect(state.readers).toBe(0))
   })
 
   it('serves 64 readers and no more', async () => {
@@ -240,7 +243,7 @@ describe('events over WebSocket', () => {
       setTimeout(resolve, 100)
     })
     socket.resume()
-    await vi.waitFor(() => expect(ids.length).toBe(100), 10_000)
+    await soon(() => expect(ids.length).toBe(100))
     expect(ids).toEqual(Array.from({ length: 100 }, (_, i) => String(i + 1)))
     socket.close()
   })
@@ -260,9 +263,9 @@ describe('stopping', () => {
     const stream = (await get('/v1/events')).body as ReadableStream<Uint8Array>
     const socket = socketOn(`${server.url}/v1/events`)
     await socket.opened
-    await vi.waitFor(() => expect(state.readers).toBe(2))
+    await soon(() => expect(state.readers).toBe(2))
     publish()
-    await vi.waitFor(() => expect(socket.ids).toEqual(['1']))
+    await soon(() => expect(socket.ids).toEqual(['1']))
     const text = new Response(stream).text()
     await stop()
     expect(await text).toContain('id: 1\n') // ended, not cut: a cut would throw
@@ -288,7 +291,7 @@ describe('stopping', () => {
     const { stop, get, state } = await start()
     const first = state.finish
     const answer = get('/v1/balance')
-    await vi.waitFor(() => expect(state.finish).not.toBe(first))
+    await soon(() => expect(state.finish).not.toBe(first))
     const stopped = stop()
     state.finish()
     expect((await answer).status).toBe(503)

@@ -10,6 +10,9 @@ import { systemClock, systemRandom } from './system.ts'
 import { tcpNet } from './tcp.ts'
 import { withWebSocket } from './websocket.ts'
 
+/** Waits for what must come, however slow the machine. */
+const soon = <T>(check: () => T | Promise<T>): Promise<T> => vi.waitFor(check, 15_000)
+
 const secretOf = (n: number): Uint8Array => {
   const secret = new Uint8Array(32)
   secret[30] = n >> 8
@@ -440,11 +443,11 @@ describe('over real sockets', () => {
     await a.peers.connect(b.id, listener.address)
     for (let i = 0; i < 1500; i++) a.peers.send(b.id, stfu('x'.repeat(i))) // past two key rotations
     b.peers.send(a.id, stfu('back'))
-    await vi.waitFor(() => expect(b.told.length).toBe(1501), 10_000)
-    await vi.waitFor(() => expect(a.told.length).toBe(2))
+    await soon(() => expect(b.told.length).toBe(1501))
+    await soon(() => expect(a.told.length).toBe(2))
     expect(b.told.at(-1)).toBe(`warning of ${a.id}, ${36 + 1499} bytes`)
     a.peers.disconnect(b.id)
-    await vi.waitFor(() => expect(b.told.at(-1)).toBe(`closed ${a.id}`))
+    await soon(() => expect(b.told.at(-1)).toBe(`closed ${a.id}`))
   })
 
   it('nothing of a stranger on the port reaches the node', async () => {

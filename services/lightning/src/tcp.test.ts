@@ -6,6 +6,9 @@ import { WebSocket } from 'ws'
 import { parseAddress, tcpNet } from './tcp.ts'
 import { withWebSocket } from './websocket.ts'
 
+/** Waits for what must come, however slow the machine. */
+const soon = <T>(check: () => T | Promise<T>): Promise<T> => vi.waitFor(check, 15_000)
+
 const closing: (() => unknown)[] = []
 afterEach(async () => {
   for (const close of closing.splice(0).toReversed()) await close()
@@ -54,9 +57,9 @@ describe.each(['127.0.0.1:0', 'ws:127.0.0.1:0'])('a net on %s', (address) => {
     for (let at = 0, size = 1; at < sent.length; at += size, size = (size * 7) % 4099) a.send(sent.subarray(at, at + size))
     b.send(bytesOf(3, 9))
     b.send(bytesOf(2, 100))
-    await vi.waitFor(() => expect(heard.b.heard.length).toBeGreaterThanOrEqual(sent.length))
+    await soon(() => expect(heard.b.heard.length).toBeGreaterThanOrEqual(sent.length))
     expect(heard.b.heard).toEqual([...sent])
-    await vi.waitFor(() => expect(heard.a.heard).toEqual([9, 10, 11, 100, 101]))
+    await soon(() => expect(heard.a.heard).toEqual([9, 10, 11, 100, 101]))
     expect([a.remoteAddress, b.remoteAddress].every((one) => one.includes('127.0.0.1:'))).toBe(true)
   })
 
@@ -68,7 +71,7 @@ describe.each(['127.0.0.1:0', 'ws:127.0.0.1:0'])('a net on %s', (address) => {
     })
     const { heard } = record(b)
     expect(heard).toEqual([])
-    await vi.waitFor(() => expect(heard).toEqual([0, 1, 2, 3, 4]))
+    await soon(() => expect(heard).toEqual([0, 1, 2, 3, 4]))
   })
 
   it('sends what was given before a close, then tells both ends once', async () => {
@@ -78,9 +81,9 @@ describe.each(['127.0.0.1:0', 'ws:127.0.0.1:0'])('a net on %s', (address) => {
     a.send(sent)
     a.close()
     a.send(bytesOf(1))
-    await vi.waitFor(() => expect(heard.b.closed.length).toBe(1))
+    await soon(() => expect(heard.b.closed.length).toBe(1))
     expect(heard.b.heard).toEqual([...sent])
-    await vi.waitFor(() => expect(heard.a.closed.length).toBe(1))
+    await soon(() => expect(heard.a.closed.length).toBe(1))
     a.close()
     b.close()
     b.send(bytesOf(1))
@@ -91,7 +94,7 @@ describe.each(['127.0.0.1:0', 'ws:127.0.0.1:0'])('a net on %s', (address) => {
     record(b)
     record(a)
     b.close()
-    await vi.waitFor(async () => {
+    await soon(async () => {
       const { closed } = record(a)
       await new Promise((resolve) => {
         setTimeout(resolve, 5)
@@ -122,7 +125,7 @@ describe.each(['127.0.0.1:0', 'ws:127.0.0.1:0'])('a net on %s', (address) => {
     await listener.close()
     await listen(listener.address)
     a.send(bytesOf(2))
-    await vi.waitFor(() => expect(heard).toEqual({ heard: [0, 1], closed: [] }))
+    await soon(() => expect(heard).toEqual({ heard: [0, 1], closed: [] }))
   })
 
   it('names the address that does not answer', async () => {
