@@ -6,10 +6,18 @@ import { fileURLToPath } from 'node:url'
 
 const built = new URL('../dist/cli.js', import.meta.url)
 const source = new URL('../src/cli.ts', import.meta.url)
-if (existsSync(source)) {
+/** Undefined outside the workspace. */
+const tsx = (() => {
+  try {
+    return import.meta.resolve('tsx')
+  } catch {
+    return undefined
+  }
+})()
+if (tsx !== undefined && existsSync(source)) {
   const child = spawn(
     process.execPath,
-    ['--conditions=@leyden/source', '--import', import.meta.resolve('tsx'), fileURLToPath(source), ...process.argv.slice(2)],
+    ['--conditions=@leyden/source', '--import', tsx, fileURLToPath(source), ...process.argv.slice(2)],
     { stdio: 'inherit' },
   )
   for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal))
