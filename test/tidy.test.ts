@@ -47,7 +47,7 @@ const linesWith = (file: string, pattern: RegExp): string[] =>
 
 describe('arrows', () => {
   it('has a rule for every package', () => {
-    expect([...new Set(sources.map((file) => file.split('/')[1]))].toSorted()).toEqual(Object.keys(ARROWS).toSorted())
+    expect(new Set(sources.map((file) => file.split('/')[1]))).toEqual(new Set(Object.keys(ARROWS)))
   })
 
   it('points down only', () => {
@@ -145,7 +145,7 @@ describe('files', () => {
   })
 
   it('are finished', () => {
-    const pattern = new RegExp(['TO' + 'DO', 'FIX' + 'ME', 'X' + 'XX', 'HA' + 'CK'].map((word) => `\\b${word}\\b`).join('|'))
+    const pattern = /\b(T[O]DO|F[I]XME|X[X]X|H[A]CK)\b/
     const wrong = files
       .filter((file) => /^(packages|services|test)\/.*\.(ts|mjs)$/.test(file))
       .filter((file) => pattern.test(read(file)))

@@ -41,6 +41,7 @@ import {
   nodeIdFromPoint,
   nodeIdToPoint,
   offeredFeatures,
+  printable,
   ShortChannelId,
 } from '@leyden/lnwire'
 import {
@@ -76,7 +77,7 @@ import { type Channels, channelsOf, createChannels, isLive, type OwnerEffect, ty
 import { createEventLog, eventCounterKind, type EventLog } from './events.ts'
 import { createGossip, type GossipNode, warning } from './gossip.ts'
 import { noteMade } from './idempotency.ts'
-import { type Log, printable } from './log.ts'
+import type { Log } from './log.ts'
 import type { NodeEffect } from './node-effect.ts'
 import { createPayments, type Payments, paymentKinds } from './payments.ts'
 import { createPeers, type PeerInfo, type Peers } from './peers.ts'
@@ -130,6 +131,8 @@ interface Counters {
   readonly nextKeyIndex: number
 }
 const countersKind = recordKind<Counters>('counters', 1)
+/** Whose data this is: channels cannot be used with another seed or on another network. */
+const identityKind = recordKind<{ readonly nodeId: NodeId; readonly network: string }>('identity', 1)
 /** A peer that we have channels with, and where it was reached. */
 interface KnownPeer {
   readonly addresses: readonly string[]
@@ -234,6 +237,7 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
     kinds: [
       walletKind,
       channelKind,
+      identityKind,
       countersKind,
       peerKind,
       eventCounterKind,
@@ -255,6 +259,14 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
   })
   const events = createEventLog(store, clock, () => drive.states(eventCounterKind).get(ONLY)?.last ?? 0)
   await drive.load()
+  const identity = drive.states(identityKind).get(ONLY)
+  if (identity !== undefined && (identity.nodeId !== nodeId || identity.network !== network.name))
+    throw new Error(
+      identity.network === network.name
+        ? `the data are of node ${identity.nodeId}, the seed is of node ${nodeId}: put the seed back that belongs to these data`
+        : `the data are of ${identity.network}, the node was started for ${network.name}: choose another data directory`,
+    )
+  if (identity === undefined) await drive.submit((batch) => batch.set(identityKind, ONLY, { nodeId, network: network.name }))
 
   const wallet = (): Wallet | undefined => drive.states(walletKind).get(ONLY)
   const allChannels = (): ReadonlyMap<string, Channel> => drive.states(channelKind)
@@ -473,15 +485,21 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
     return ShortChannelId(BigInt(`0x${bytesToHex(bytes)}`) | (1n << 39n))
   }
 
-  /** What a new channel gets from the node; takes a key index, never given twice. */
+  /** What a new channel gets from the node: a key index, never given to two channels, and an address. `undo` when there is to be none. */
   const newOpening = (batch: Batch<NodeEffect>, remoteNodeId: NodeId, negotiated: Features) => {
-    const keyIndex = batch.get(countersKind, ONLY)?.nextKeyIndex ?? 0
-    batch.set(countersKind, ONLY, { nextKeyIndex: keyIndex + 1 })
+    const counters = batch.get(countersKind, ONLY)
     const before = batch.get(walletKind, ONLY)
     if (before === undefined) return undefined
+    const keyIndex = counters?.nextKeyIndex ?? 0
+    batch.set(countersKind, ONLY, { nextKeyIndex: keyIndex + 1 })
     const { wallet: after, scriptPubKey } = newAddress(before, keys, 'p2wpkh')
     batch.set(walletKind, ONLY, after)
-    return { remoteNodeId, features: negotiated, keyIndex, localAlias: newAlias(), destinationScript: scriptPubKey }
+    const given = { remoteNodeId, features: negotiated, keyIndex, localAlias: newAlias(), destinationScript: scriptPubKey }
+    const undo = (): void => {
+      batch.set(countersKind, ONLY, counters)
+      batch.set(walletKind, ONLY, before)
+    }
+    return { given, undo }
   }
 
   const negotiatedWith = (remote: NodeId): Features | undefined => {
@@ -511,10 +529,11 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
     }
     if (theirs >= MAX_UNFUNDED_PER_PEER || unfunded >= MAX_UNFUNDED) return refuse('too many channels wait for their funding')
     if (!chain.synced()) return refuse('not in step with the chain: try again later')
-    const given = newOpening(batch, remote, negotiated)
-    if (given === undefined) return refuse('not ready')
-    const accepted = acceptChannel(message, given, env(batch))
+    const opening = newOpening(batch, remote, negotiated)
+    if (opening === undefined) return refuse('not ready')
+    const accepted = acceptChannel(message, opening.given, env(batch))
     if (isViolation(accepted)) {
+      opening.undo()
       log.info({ peer: remote, violation: accepted.code }, 'a channel was refused')
       return refuse(accepted.code)
     }
@@ -825,10 +844,14 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
         })
         if (isRefusal(trial) && (trial.code === 'insufficient_balance' || trial.code === 'reserve_needed'))
           return new Refused(trial.code, 'the wallet cannot pay for this channel', trial.data)
-        const given = newOpening(batch, remote, negotiated)
-        if (given === undefined) return new Refused('syncing', 'the wallet has not seen the chain yet')
+        const started = newOpening(batch, remote, negotiated)
+        if (started === undefined) return new Refused('syncing', 'the wallet has not seen the chain yet')
+        const { given, undo } = started
         const opened = openChannel(request, { ...given, temporaryChannelId }, env(batch))
-        if (isChannelRefusal(opened)) return new Refused(opened.code, opened.code, opened.data)
+        if (isChannelRefusal(opened)) {
+          undo()
+          return new Refused(opened.code, opened.code, opened.data)
+        }
         channels.add(batch, opened.channel, opened.effects)
         noteMade(batch, reference, { keyIndex: given.keyIndex })
         return undefined
