@@ -266,7 +266,6 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
         ? `the data are of node ${identity.nodeId}, the seed is of node ${nodeId}: put the seed back that belongs to these data`
         : `the data are of ${identity.network}, the node was started for ${network.name}: choose another data directory`,
     )
-  if (identity === undefined) await drive.submit((batch) => batch.set(identityKind, ONLY, { nodeId, network: network.name }))
 
   const wallet = (): Wallet | undefined => drive.states(walletKind).get(ONLY)
   const allChannels = (): ReadonlyMap<string, Channel> => drive.states(channelKind)
@@ -752,6 +751,7 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
   // ---- after a start: re-arm, never re-decide
 
   await drive.submit((batch) => {
+    if (identity === undefined) batch.set(identityKind, ONLY, { nodeId, network: network.name })
     for (const [, channel] of batch.all(channelKind)) {
       if (!isLive(channel)) continue
       channels.perform(batch, channel, resume(channel, env(batch)))
