@@ -1,6 +1,7 @@
 export * from './drive.ts'
 export * from './key.ts'
 export * from './kind.ts'
+export * from './log.ts'
 export * from './machine.ts'
 export * from './ports.ts'
 export * from './store/conformance.ts'

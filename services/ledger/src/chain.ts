@@ -53,7 +53,7 @@ import {
   type HeaderTree,
   type Mempool,
 } from '@leyden/ledger'
-import type { Store, Write } from '@leyden/runtime'
+import type { Log, Store, Write } from '@leyden/runtime'
 import {
   blockWrite,
   claimStore,
@@ -70,14 +70,6 @@ import {
   readUndo,
   type HeaderFacts,
 } from './chain-rows.ts'
-
-/** What a service logs to: a subset of pino's. */
-export type Log = {
-  debug(fields: object, message: string): void
-  info(fields: object, message: string): void
-  warn(fields: object, message: string): void
-  error(fields: object, message: string): void
-}
 
 export type ChainOptions = {
   readonly store: Store

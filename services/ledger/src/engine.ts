@@ -39,7 +39,7 @@ import {
   type Undo,
 } from '@leyden/ledger'
 import { FEE_TARGETS, type BroadcastResult, type FeeEstimates, type LedgerEvent, type LedgerSource } from '@leyden/link'
-import type { Clock, Random, Store } from '@leyden/runtime'
+import type { Clock, Log, Random, Store } from '@leyden/runtime'
 import { takeTransactions, type TakeOptions, type TransactionOutcome } from './broadcast.ts'
 import { readBlockBytes, readPosition, readUndo, type TxPosition } from './chain-rows.ts'
 import {
@@ -52,10 +52,9 @@ import {
   takeBlock,
   tipOf,
   type BlockOutcome,
-  type Log,
 } from './chain.ts'
 
-export type { BlockOutcome, Log } from './chain.ts'
+export type { BlockOutcome } from './chain.ts'
 export type { TakeOptions, TransactionOutcome } from './broadcast.ts'
 
 export type LedgerEngineOptions = {

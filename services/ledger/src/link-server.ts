@@ -5,11 +5,11 @@
 import { createServer, type IncomingMessage } from 'node:http'
 import { blockHash } from '@leyden/bitcoin'
 import { linkServer, MAX_FRAME_BYTES } from '@leyden/link'
+import { limitLog, type Log } from '@leyden/runtime'
 import { WebSocket, WebSocketServer } from 'ws'
 import { isAuthorized, type Credentials } from './credentials.ts'
-import type { LedgerEngine, Log } from './engine.ts'
+import type { LedgerEngine } from './engine.ts'
 import { listenOn } from './listen.ts'
-import { limitLog } from './log-limit.ts'
 import { systemClock } from './system.ts'
 
 const MAX_CONNECTIONS = 64

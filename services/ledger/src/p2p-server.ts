@@ -39,9 +39,9 @@ import {
   type PeerInput,
   type PeerState,
 } from '@leyden/p2p'
-import type { LedgerEngine, Log } from './engine.ts'
+import { limitLog, type Log } from '@leyden/runtime'
+import type { LedgerEngine } from './engine.ts'
 import { listenOn } from './listen.ts'
-import { limitLog } from './log-limit.ts'
 import type { PeerInfo } from './rpc/method.ts'
 
 const MAX_INBOUND = 125

@@ -387,6 +387,26 @@ describe('strangers', () => {
       expect(line.length).toBeLessThan(1000)
     }
   })
+
+  it('S70: cannot fill the log', async () => {
+    const { lines, node, sim, stranger, wait } = makeWorld()
+    const alice = await node('alice')
+    const mallory = stranger('mallory')
+    await wait(mallory.peers.connect(alice.nodeId, 'alice:1'))
+    const flood = async (): Promise<number> => {
+      lines.length = 0
+      const data = new TextEncoder().encode('noise')
+      for (let i = 0; i < 1000; i++)
+        mallory.peers.send(alice.nodeId, { type: 'warning', channelId: ChannelId('00'.repeat(32)), data })
+      await sim.run({ forMs: 5 * SECOND })
+      expect(alice.peers.list().length).toBe(1)
+      return lines.filter((line) => line.includes('noise')).length
+    }
+    expect(await flood()).toBeLessThanOrEqual(120)
+    await sim.run({ forMs: 60 * SECOND })
+    expect(await flood()).toBeGreaterThan(100)
+    expect(lines.filter((line) => line.includes('left out')).length).toBe(1)
+  })
 })
 
 describe('the log', () => {

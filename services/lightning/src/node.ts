@@ -52,6 +52,7 @@ import {
   type Drive,
   key,
   type Kind,
+  limitLog,
   type Net,
   type Random,
   recordKind,
@@ -200,6 +201,8 @@ const isOpening = (channel: Channel): boolean =>
 
 export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<Node> => {
   const { store, clock, random, log } = ports
+  /** For what peers cause, who must not fill the disk with it (S70). */
+  const peerLog = limitLog(log, () => clock.now())
   const { network } = config
   const keys = createWalletKeys(config.seed, network)
   const nodeId = nodeIdFromPoint(pointFromSecret(keys.nodeSecret))
@@ -433,7 +436,7 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
           keepPeers()
         })
       case 'violated':
-        return log.warn(
+        return peerLog.warn(
           { channelId: channel.channelId, peer: channel.remoteNodeId, violation: effect.violation.code },
           'the peer broke a rule',
         )
@@ -533,7 +536,7 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
     const accepted = acceptChannel(message, opening.given, env(batch))
     if (isViolation(accepted)) {
       opening.undo()
-      log.info({ peer: remote, violation: accepted.code }, 'a channel was refused')
+      peerLog.info({ peer: remote, violation: accepted.code }, 'a channel was refused')
       return refuse(accepted.code)
     }
     channels.add(batch, accepted.channel, accepted.effects)
@@ -567,7 +570,7 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
     remote: NodeId,
     message: Extract<Message, { type: 'error' | 'warning' }>,
   ): void => {
-    log.warn(
+    peerLog.warn(
       { peer: remote, channelId: message.channelId, text: printable(message.data) },
       `the peer sent ${message.type === 'error' ? 'an error' : 'a warning'}`,
     )
@@ -640,7 +643,7 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
     net: ports.net,
     clock,
     random,
-    log,
+    log: peerLog,
     nodeSecret: keys.nodeSecret,
     features,
     chainHash: chainHash(network),

@@ -6,7 +6,7 @@
 import { Hono } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import { isAuthorized, type Credentials } from '../credentials.ts'
-import type { Log } from '../engine.ts'
+import type { Log } from '@leyden/runtime'
 import { Arguments, RPC, RpcError } from './call.ts'
 import { chainMethods } from './chain-methods.ts'
 import type { Json } from './json.ts'

@@ -1,8 +1,13 @@
 /**
- * A log that strangers cannot fill a disk with: so many lines a minute, then silence and the number of what was left out.
- * For what peers and clients cause; what the ledger itself has to say is not limited.
+ * The log port: structured lines. And a log that strangers cannot fill a disk with: so many lines a minute, then silence and the number
+ * of what was left out. For what peers and clients cause; what a service itself has to say is not limited.
  */
-import type { Log } from './engine.ts'
+export interface Log {
+  debug(fields: object, message: string): void
+  info(fields: object, message: string): void
+  warn(fields: object, message: string): void
+  error(fields: object, message: string): void
+}
 
 const MINUTE_MS = 60_000
 

@@ -1,6 +1,5 @@
 import { expect, it } from 'vitest'
-import { limitLog } from './log-limit.ts'
-import type { Log } from './engine.ts'
+import { limitLog, type Log } from './log.ts'
 
 it('B9: strangers get so many log lines a minute, and what is left out is counted', () => {
   const lines: string[] = []
