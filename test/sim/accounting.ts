@@ -146,7 +146,13 @@ export const account = async (world: World, _story: Story): Promise<Record<strin
     const wallet = world.node(name)?.wallet()
     if (wallet === undefined) continue
     const { confirmedSat, unconfirmedSat, lockedSat, immatureSat } = balance(wallet)
-    const says = confirmedSat + unconfirmedSat + lockedSat + immatureSat
+    // What others were sending when a reorganisation made it impossible: the wallet cannot know, and waits for it.
+    let neverSat = 0n
+    for (const { outpoint, valueSat, height } of wallet.coins.values()) {
+      const record = wallet.transactions.get(outpoint.txid)
+      if (height === undefined && record?.debits.length === 0 && !books.unspent.has(outpointKey(outpoint))) neverSat += valueSat
+    }
+    const says = confirmedSat + unconfirmedSat + lockedSat + immatureSat - neverSat
     if (says === (has.get(name) ?? 0n)) continue
     world.fail(`the wallet of ${name} says ${says} sat, the chain ${has.get(name) ?? 0n}`)
     for (const [outpoint, output] of books.unspent)

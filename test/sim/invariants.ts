@@ -112,6 +112,15 @@ const checkFailure = (world: World, name: Name, channelId: ChannelId, htlcId: bi
   fail(`of HTLC ${htlcId} while ${twin.id} of ${forward.outgoing.channelId} is still there`)
 }
 
+/** States are never changed in place: what has been checked once need not be checked again. */
+const checked = new WeakSet<object>()
+const isNew = (state: object): boolean => {
+  if (checked.has(state)) return false
+  checked.add(state)
+  return true
+}
+const agreed = new WeakMap<Channel, Channel>()
+
 /** What has been seen to end must stay as it ended. */
 interface Memory {
   readonly ended: Map<string, string>
@@ -168,7 +177,8 @@ const isInUse = ({ phase }: Channel): boolean => phase.name === 'normal' || phas
 
 /** Invariant 1, on both sides: each commitment of one is what the other signed. `holder` holds it. */
 const checkAgreement = (world: World, name: Name, holder: Channel, signer: Channel): void => {
-  if (!isInUse(holder) || !isInUse(signer)) return
+  if (!isInUse(holder) || !isInUse(signer) || agreed.get(holder) === signer) return
+  agreed.set(holder, signer)
   const ahead = holder.localCommitmentNumber - signer.remoteCommitmentNumber
   if (ahead !== 0 && !(ahead === 1 && signer.awaitingRevocation !== undefined))
     return world.fail(
@@ -202,6 +212,7 @@ const checkEnds = (world: World, name: Name, node: Node): void => {
     ended.set(what, end)
   }
   for (const [hash, payment] of node.payments.payments() as ReadonlyMap<string, Payment>) {
+    if (!isNew(payment)) continue
     const what = `${name} payment ${hash}`
     const end = `${payment.status} ${payment.preimage ?? ''}`
     if (payment.status !== 'inFlight')
@@ -221,12 +232,16 @@ const checkEnds = (world: World, name: Name, node: Node): void => {
     if (alive > 1) world.fail(`${what} has ${alive} attempts in flight`)
   }
   for (const [hash, invoice] of node.payments.invoices() as ReadonlyMap<string, InvoiceRecord>) {
+    if (!isNew(invoice)) continue
     if (invoice.status === 'open' || invoice.status === 'accepted') continue
     once(`${name} invoice ${hash}`, `${invoice.status} ${invoice.receivedMsat ?? ''}`)
   }
   for (const [id, forward] of node.payments.forwards())
-    if (forward.status === 'fulfilled') memoryOf(world).earned.set(`${name} ${id}`, { name, forward })
+    if (isNew(forward) && forward.status === 'fulfilled') memoryOf(world).earned.set(`${name} ${id}`, { name, forward })
   for (const [id, channel] of node.channels()) {
+    if (!isNew(channel)) continue
+    if (channel.active.length > 0 && channel.phase.name !== 'closing' && channel.phase.name !== 'closed')
+      checkBalances(world, name, channel)
     if (channel.phase.name === 'closed') once(`${name} channel ${id}`, channel.phase.how)
     const kind = channel.onchain?.spend?.kind
     if (kind === 'revoked' || kind === 'future' || kind === 'unknown')
@@ -242,7 +257,6 @@ export const check = (world: World): void => {
     if (node === undefined) continue
     for (const [, channel] of node.channels()) {
       if (channel.phase.name === 'closed' || channel.active.length === 0) continue
-      if (channel.phase.name !== 'closing') checkBalances(world, name, channel)
       for (const other of NAMES) {
         if (world.idOf(other) !== channel.remoteNodeId) continue
         const twin = world.node(other)?.channels().get(channel.channelId)
