@@ -397,6 +397,22 @@ describe('closing_complete', () => {
     expect(codes(pair, 'bob')).toEqual([])
   })
 
+  it('S41: a peer that wants more of them is asked to wait', () => {
+    const pair = new Pair().open()
+    close(pair, 'alice')
+    pair.settle()
+    for (let i = 0; i < 15; i++) {
+      // alice forgets how many there were
+      const { closing } = pair.alice.channel
+      if (closing !== undefined)
+        pair.alice.channel = { ...pair.alice.channel, closing: { ...closing, transactions: closing.transactions.slice(-1) } }
+      close(pair, 'alice', { feeratePerKw: FeeratePerKw(1_100 + 100 * i) })
+      pair.settle()
+    }
+    expect(pair.bob.channel.closing?.transactions.length).toBe(MAX_CLOSING_TRANSACTIONS)
+    expect(new Set(codes(pair, 'bob'))).toEqual(new Set(['too_many_closing_transactions']))
+  })
+
   it('pays to another script when the owner asks for one', () => {
     const pair = new Pair().open()
     close(pair, 'alice')

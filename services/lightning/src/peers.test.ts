@@ -319,7 +319,7 @@ describe('what a peer can do to us', () => {
     }
   })
 
-  it('S57: messages that we cannot take in time end the connection, by number and by bytes', async () => {
+  it('S43, S57: messages that we cannot take in time end the connection, by number and by bytes', async () => {
     for (const [count, size] of [
       [2001, 0],
       [70, 65_000],
