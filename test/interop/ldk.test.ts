@@ -10,7 +10,6 @@ import {
   channelOf,
   channelWhere,
   confirmedSat,
-  createWorld,
   holdInvoice,
   invoice,
   invoiceStatus,
@@ -25,18 +24,7 @@ import {
   walletTxids,
   type World,
 } from '../e2e/world.ts'
-import {
-  connect,
-  giveCoins,
-  type Ldk,
-  ldkChannel,
-  ldkInstalled,
-  ldkInvoice,
-  ldkMsat,
-  ldkOpens,
-  mineFor,
-  startLdk,
-} from './peer.ts'
+import { connect, createMeeting, type Ldk, ldkChannel, ldkInstalled, ldkInvoice, ldkMsat, type Meeting } from './peer.ts'
 
 const CAPACITY_SAT = 1_000_000
 const PUSH_MSAT = 400_000_000
@@ -44,71 +32,31 @@ const PUSH_MSAT = 400_000_000
 const DELAY_BLOCKS = 144
 
 describe.skipIf(!ldkInstalled)('LDK', () => {
+  let meeting: Meeting
   let world: World
   let ours: LightningNode
   let ldk1: Ldk
   let ldk2: Ldk
   let ourId: string
+  let mine: Meeting['mine']
   /** Funding transactions of the channels: ldk1 opened the first, we the second. */
   let first: string
   let second: string
-
-  const mine = (blocks: number): Promise<void> => mineFor(world, [ldk1, ldk2], blocks)
-
-  /** Both ends can use it. */
-  const usable = async (ldk: Ldk, fundingTxid: string): Promise<void> => {
-    await waitFor('the funding transaction', async () => (await world.rpc.mempool()).includes(fundingTxid))
-    await mine(6)
-    await channelWhere(
-      ours,
-      fundingTxid,
-      'a normal, announced channel',
-      (channel) => channel.state === 'normal' && channel.announced,
-    )
-    await waitFor(`a usable channel at ${ldk.name}`, async () => (await ldkChannel(ldk, fundingTxid))?.usable)
-  }
-
-  const openTo = async (ldk: Ldk, capacitySat: number, pushMsat: number): Promise<string> => {
-    const { channelId } = await unwrap(
-      ours.client.v1.channels.$post({ json: { uri: `${ldk.nodeId}@127.0.0.1:${ldk.port}`, capacitySat, pushMsat } }),
-    )
-    const found = await waitFor('the funding transaction', async () => {
-      const list = (await unwrap(ours.client.v1.channels.$get({ query: {} }))).data
-      return list.find(
-        (channel) => channel.peer.nodeId === ldk.nodeId && channel.fundingTxid !== undefined && channel.state === 'opening',
-      )?.fundingTxid
-    })
-    expect(channelId).toMatch(/^[0-9a-f]{64}$/)
-    return found
-  }
 
   /** LDK pays an invoice of ours; with `wait` it says how that ended. */
   const ldkPays = (ldk: Ldk, bolt11: string, wait = true): Promise<Record<string, unknown>> =>
     ldk.cmd('pay', { bolt11, wait, retries: 3 }) as Promise<Record<string, unknown>>
 
   beforeAll(async () => {
-    world = await createWorld()
-    ours = await world.node('ours')
-    ourId = await ours.nodeId()
-    await world.fund(ours)
-    ldk1 = await startLdk(world, 'ldk1')
-    ldk2 = await startLdk(world, 'ldk2')
-    await mine(20)
-    await giveCoins(world, ldk1)
-    await giveCoins(world, ldk2)
-    await mine(1)
+    meeting = await createMeeting({ ldk1: [], ldk2: [] })
+    ;({ world, ours, ourId } = meeting)
+    mine = (blocks) => meeting.mine(blocks)
+    ;[ldk1, ldk2] = meeting.ldks as [Ldk, Ldk]
   })
-
-  afterAll(async () => {
-    await ldk1?.stop()
-    await ldk2?.stop()
-    await world?.close()
-  })
+  afterAll(() => meeting?.close())
 
   it('opens a channel to us, with anchors', async () => {
-    await connect(ldk1, ours)
-    first = await ldkOpens(world, ldk1, ourId, { sat: CAPACITY_SAT, pushMsat: PUSH_MSAT, public: true })
-    await usable(ldk1, first)
+    first = await meeting.openFrom(ldk1, { sat: CAPACITY_SAT, pushMsat: PUSH_MSAT, public: true })
     const channel = await channelOf(ours, first)
     expect(channel).toMatchObject({ opener: 'remote', capacitySat: CAPACITY_SAT, localMsat: PUSH_MSAT })
     expect(channel.channelType).toContain('anchors')
@@ -117,8 +65,7 @@ describe.skipIf(!ldkInstalled)('LDK', () => {
   })
 
   it('takes a channel from us, with anchors', async () => {
-    second = await openTo(ldk2, CAPACITY_SAT, PUSH_MSAT)
-    await usable(ldk2, second)
+    second = await meeting.openTo(ldk2, CAPACITY_SAT, PUSH_MSAT)
     const channel = await channelOf(ours, second)
     expect(channel).toMatchObject({ opener: 'local', localMsat: CAPACITY_SAT * 1000 - PUSH_MSAT, remoteMsat: PUSH_MSAT })
     expect(channel.channelType).toContain('anchors')
@@ -271,12 +218,10 @@ describe.skipIf(!ldkInstalled)('LDK', () => {
 
   /** A channel with an HTLC in each direction that will be fulfilled, and one that will not. */
   const withHtlcs = async (ldk: Ldk, args: { readonly openedBy: 'ldk' | 'ours' }) => {
-    await waitFor('a connection', () => connect(ldk, ours).then(() => true))
     const funding =
       args.openedBy === 'ldk'
-        ? await ldkOpens(world, ldk, ourId, { sat: CAPACITY_SAT, pushMsat: PUSH_MSAT, public: true })
-        : await openTo(ldk, CAPACITY_SAT, PUSH_MSAT)
-    await usable(ldk, funding)
+        ? await meeting.openFrom(ldk, { sat: CAPACITY_SAT, pushMsat: PUSH_MSAT, public: true })
+        : await meeting.openTo(ldk, CAPACITY_SAT, PUSH_MSAT)
     // Whole satoshis, so that nothing is rounded.
     const toThem = [
       { ...(await ldkInvoice(ldk, 50_000_000, { hold: true, minFinalCltv: 60 })), msat: 50_000_000 },

@@ -5,7 +5,8 @@ import { existsSync } from 'node:fs'
 import { bytesToHex, hexToBytes } from '@leyden/codec'
 import { decodeBlock, encodeTx, OP, Sat, SEQUENCE_FINAL, type Tx, txid } from '@leyden/bitcoin'
 import { type LedgerRpc, type LightningNode, NOBODY, RpcError } from '@leyden/devnet-service'
-import type { World } from '../e2e/world.ts'
+import { unwrap } from '@leyden/api/client'
+import { channelWhere, createWorld, waitFor, type World } from '../e2e/world.ts'
 import type { LdkEvent, LdkPeer as Ldk } from './ldk/client.mjs'
 
 export type { Ldk, LdkEvent }
@@ -19,7 +20,7 @@ const COINBASE_MATURITY = 100
 const NOBODY_SCRIPT = Uint8Array.of(OP.OP_1)
 
 /** A transaction that pays `valueSat` to a script from a mature coinbase of nobody's. Not sent. */
-export const payFromNobody = async (rpc: LedgerRpc, scriptPubKey: Uint8Array, valueSat: bigint): Promise<Tx> => {
+const payFromNobody = async (rpc: LedgerRpc, scriptPubKey: Uint8Array, valueSat: bigint): Promise<Tx> => {
   const tip = await rpc.height()
   const pending = new Set<string>()
   for (let height = tip - COINBASE_MATURITY + 1; height > 0; height--) {
@@ -48,7 +49,7 @@ export const payFromNobody = async (rpc: LedgerRpc, scriptPubKey: Uint8Array, va
 }
 
 /** An LDK node on the world's ledger. It ends with `stop`. */
-export const startLdk = async (world: World, name: string, args: readonly string[] = []): Promise<Ldk> => {
+const startLdk = async (world: World, name: string, args: readonly string[] = []): Promise<Ldk> => {
   const { LdkPeer } = await import('./ldk/client.mjs')
   return await LdkPeer.start({
     rpc: world.rpc.credentialsUrl(),
@@ -59,14 +60,14 @@ export const startLdk = async (world: World, name: string, args: readonly string
 }
 
 /** Mines, and waits until all have seen it. */
-export const mineFor = async (world: World, ldks: readonly Ldk[], blocks: number): Promise<void> => {
+const mineFor = async (world: World, ldks: readonly Ldk[], blocks: number): Promise<void> => {
   await world.mine(blocks)
   const height = await world.rpc.height()
   for (const ldk of ldks) await ldk.cmd('sync', { height })
 }
 
 /** Gives LDK's wallet coins that are mature, for fee bumping. */
-export const giveCoins = async (world: World, ldk: Ldk): Promise<void> => {
+const giveCoins = async (world: World, ldk: Ldk): Promise<void> => {
   const { scriptHex } = (await ldk.cmd('wallet')) as { scriptHex: string }
   for (let i = 0; i < 3; i++) await send(world.rpc, await payFromNobody(world.rpc, hexToBytes(scriptHex), 10_000_000n))
 }
@@ -86,7 +87,7 @@ export interface LdkOpen {
 }
 
 /** LDK opens a channel to `pubkey`, to whom it is connected; the funding transaction is in the mempool when it resolves, and this is its id. */
-export const ldkOpens = async (world: World, ldk: Ldk, pubkey: string, open: LdkOpen): Promise<string> => {
+const ldkOpens = async (world: World, ldk: Ldk, pubkey: string, open: LdkOpen): Promise<string> => {
   await ldk.cmd('open', { pubkey, ...open })
   const ready = await ldk.event('funding_generation_ready')
   const tx = await payFromNobody(world.rpc, hexToBytes(String(ready['scriptHex'])), BigInt(open.sat))
@@ -134,3 +135,80 @@ export const ldkInvoice = (
   msat: number,
   options: { readonly hold?: boolean; readonly minFinalCltv?: number } = {},
 ): Promise<LdkInvoice> => ldk.cmd('invoice', { msat, ...options }) as Promise<LdkInvoice>
+
+/** One node of ours and LDK peers around it, all with coins. */
+export interface Meeting {
+  readonly world: World
+  readonly ours: LightningNode
+  readonly ourId: string
+  readonly ldks: readonly Ldk[]
+  /** Mines, and waits until all have seen it. */
+  mine(blocks: number): Promise<void>
+  /** Confirms a funding transaction, and waits until both ends can use the channel. */
+  usable(ldk: Ldk, fundingTxid: string, announced?: boolean): Promise<void>
+  /** LDK opens a channel to us; usable when it resolves, with its funding transaction. */
+  openFrom(ldk: Ldk, open: LdkOpen): Promise<string>
+  /** We open a channel to LDK; the same. */
+  openTo(ldk: Ldk, capacitySat: number, pushMsat: number): Promise<string>
+  close(): Promise<void>
+}
+
+export const createMeeting = async (peers: Readonly<Record<string, readonly string[]>>): Promise<Meeting> => {
+  const world = await createWorld()
+  const ldks: Ldk[] = []
+  try {
+    const ours = await world.node('ours')
+    const ourId = await ours.nodeId()
+    await world.fund(ours)
+    for (const [name, args] of Object.entries(peers)) ldks.push(await startLdk(world, name, args))
+    const mine = (blocks: number): Promise<void> => mineFor(world, ldks, blocks)
+    await mine(20)
+    for (const ldk of ldks) await giveCoins(world, ldk)
+    await mine(1)
+    const usable = async (ldk: Ldk, fundingTxid: string, announced = true): Promise<void> => {
+      await waitFor('the funding transaction', async () => (await world.rpc.mempool()).includes(fundingTxid))
+      await mine(6)
+      await channelWhere(
+        ours,
+        fundingTxid,
+        'a normal channel',
+        ({ state, announced: told }) => state === 'normal' && told === announced,
+      )
+      await waitFor(`a usable channel at ${ldk.name}`, async () => (await ldkChannel(ldk, fundingTxid))?.usable)
+    }
+    return {
+      world,
+      ours,
+      ourId,
+      ldks,
+      mine,
+      usable,
+      async openFrom(ldk, open) {
+        await waitFor('a connection', () => connect(ldk, ours).then(() => true))
+        const fundingTxid = await ldkOpens(world, ldk, ourId, open)
+        await usable(ldk, fundingTxid, open.public === true)
+        return fundingTxid
+      },
+      async openTo(ldk, capacitySat, pushMsat) {
+        const uri = `${ldk.nodeId}@127.0.0.1:${ldk.port}`
+        await unwrap(ours.client.v1.channels.$post({ json: { uri, capacitySat, pushMsat } }))
+        const fundingTxid = await waitFor('the funding transaction', async () => {
+          const { data } = await unwrap(ours.client.v1.channels.$get({ query: {} }))
+          return data.find(
+            ({ peer, state, confirmations }) => peer.nodeId === ldk.nodeId && state === 'opening' && confirmations === 0,
+          )?.fundingTxid
+        })
+        await usable(ldk, fundingTxid)
+        return fundingTxid
+      },
+      async close() {
+        for (const ldk of ldks) await ldk.stop()
+        await world.close()
+      },
+    }
+  } catch (error) {
+    for (const ldk of ldks) await ldk.stop()
+    await world.close()
+    throw error
+  }
+}
