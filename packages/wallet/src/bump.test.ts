@@ -222,6 +222,19 @@ describe('completing a foreign transaction', () => {
     expect(ok(fundForeign(back, keys, htlcRequest(9000))).txid).not.toBe(first.txid)
   })
 
+  it('is not replaced while a payment stands on it that was made before a reorganisation took it out', () => {
+    const start = walletWith([50_000n])
+    const first = ok(fundForeign(start, keys, htlcRequest(1000)))
+    const mined = connect(first.wallet, [first.tx])
+    const paid = ok(
+      fund(mined, keys, { outputs: [output(20_000n, foreignScript('payee'))], feeratePerKw: FeeratePerKw(500), nowMs: 8 }),
+    )
+    const back = disconnect(paid.wallet)
+    const asked = ok(fundForeign(back, keys, htlcRequest(9000)))
+    expect(asked).toMatchObject({ unchanged: true, txid: first.txid })
+    expect(findTransaction(asked.wallet, paid.txid)?.status).toBe('pending')
+  })
+
   it('never leaves two in account that spend the same, whatever ids were used', () => {
     const start = walletWith([50_000n, 40_000n])
     const first = ok(fundForeign(start, keys, htlcRequest(1000)))

@@ -6,11 +6,21 @@
  * perhaps more confirmed ones, and pays what BIP 125 wants (rules 2, 3, 4). Asking again for no more than was paid gives the same
  * transaction again: to be asked every block does not raise the fee (S10). Fees stay within the limit (S16), or there is a refusal.
  */
-import { p2wshOf, txid, txWeight, type FeeratePerKw, type Outpoint, type Sat, type Tx, type TxOutput } from '@leyden/bitcoin'
+import {
+  outpointKey,
+  p2wshOf,
+  txid,
+  txWeight,
+  type FeeratePerKw,
+  type Outpoint,
+  type Sat,
+  type Tx,
+  type TxOutput,
+} from '@leyden/bitcoin'
 import type { Txid, TxInput } from '@leyden/bitcoin'
 import { spendableCoins } from './balance.ts'
 import { recordOwn, seeTransaction } from './coins.ts'
-import { drop, openDraft, samePrefix, seal, type Draft } from './draft.ts'
+import { drop, openDraft, pendingSpenders, samePrefix, seal, type Draft } from './draft.ts'
 import { dustLimit, feeOf, foreignInputWeight, outputWeight, overheadWeight, RELAY_FEERATE_PER_KW } from './fee.ts'
 import {
   candidateOf,
@@ -133,10 +143,22 @@ const assemble = (
   return { tx: signInputs(unsigned, spent, paths, keys), spent }
 }
 
+/**
+ * Whether something that is no attempt itself stands on this one: a channel's funding, a payment. That happens when a reorganisation
+ * takes out an attempt whose change was spent since: to replace it would make what stands on it impossible.
+ */
+const isReliedOn = (wallet: Wallet, record: WalletTx): boolean =>
+  record.tx.outputs.some((_, vout) => {
+    const spender = pendingSpenders(wallet).get(outpointKey({ txid: record.txid, vout }))
+    const child = spender === undefined ? undefined : wallet.transactions.get(spender)
+    return child !== undefined && (child.bump === undefined || isReliedOn(wallet, child))
+  })
+
 /** The attempt before, when it pays what is wanted now or all that it may: with the foreign witnesses that are given now. */
 const reuse = (wallet: Wallet, keys: WalletKeys, frame: Frame, previous: WalletTx, weight: number): Bumped | undefined => {
   const { tx, feeSat } = previous
-  if (feeSat === undefined || feeSat < min(frame.wantedFee(weight), frame.maxFeeSat)) return undefined
+  if (feeSat === undefined) return undefined
+  if (feeSat < min(frame.wantedFee(weight), frame.maxFeeSat) && !isReliedOn(wallet, previous)) return undefined
   const asked: Tx = { version: frame.version, inputs: frame.inputs, outputs: frame.outputs, lockTime: frame.lockTime }
   if (!samePrefix(tx, asked, frame.inputs.length, frame.outputs.length)) return undefined
   const coins = coinsSpentBy(wallet, tx)
