@@ -327,7 +327,7 @@ describe('closing_complete', () => {
     expect(closings(pair, 'bob')).toEqual([])
   }
 
-  it('is checked by who signs', () => {
+  it('S44: is checked by who signs', () => {
     wrong({ feeSatoshis: Sat(700_001n) }, 'closing_fee_too_large')
     wrong({ closeeScriptpubkey: wallet(9) }, 'closing_script_outdated')
     wrong({ closerScriptpubkey: hexToBytes('51') }, 'closing_script_invalid')
