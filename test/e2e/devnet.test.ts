@@ -7,7 +7,7 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createClient, unwrap } from '@leyden/api/client'
-import { createLedgerRpc, isPortTaken, pause, waitFor } from '@leyden/devnet-service'
+import { createLedgerRpc, isPortTaken, waitFor } from '@leyden/devnet-service'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { sha256 } from './world.ts'
 
@@ -187,10 +187,11 @@ describe('npm start', () => {
     expect(commands).toEqual(
       expect.arrayContaining(['start', 'info', 'balance', 'address', 'invoice', 'pay', 'channels', 'open', 'close']),
     )
-    for (const command of ['start', 'pay', 'open']) {
-      const { out, code } = await cli(command, '--help')
-      expect(code).toBe(0)
-      expect(out).toContain(command)
+    for (let i = 0; i < commands.length; i += 4) {
+      const some = commands.slice(i, i + 4)
+      const helps = await Promise.all(some.map((command) => cli(command, '--help')))
+      expect(helps.map(({ code }) => code)).toEqual(some.map(() => 0))
+      for (const [at, command] of some.entries()) expect(helps[at]?.out).toMatch(new RegExp(`leyden ${command}\\b`))
     }
     expect(await json('info', '-n', 'alice')).toMatchObject({ alias: 'alice', network: 'regtest', synced: true })
     expect(await json('balance', '-n', 'alice')).toHaveProperty('onchain.spendableSat')
@@ -256,10 +257,23 @@ describe('npm start', () => {
     await waitFor('all daemons gone', async () =>
       (await Promise.all(PORTS.map((port) => isPortTaken(port + offset)))).every((taken) => !taken),
     )
-    const fresh = launch([...args, '--reset'])
-    devnet = fresh
-    await ready(fresh)
+    // They were told in time, and closed their stores: their locks are gone.
+    for (const name of ['alice', 'bob', 'carol']) expect(existsSync(join(datadir, name, 'db', 'leyden.lock'))).toBe(false)
+  })
+
+  it('goes on where a first start was interrupted', async () => {
+    const first = launch([...args, '--reset'])
+    devnet = first
+    await waitFor('the first step', () => first.output.includes('mining coins'), { timeoutMs: 90_000, everyMs: 10 })
+    await interrupt(first)
+    await waitFor('the lock released', () => !existsSync(join(datadir, 'devnet.lock')))
+    expect(first.output).not.toMatch(/^ready$/m)
+    const second = launch(args)
+    devnet = second
+    await ready(second)
     expect((await unwrap(client('alice').v1.payments.$get({ query: {} }))).data).toEqual([])
-    await pause(0)
+    expect(await Promise.all((['alice', 'bob', 'carol'] as const).map(async (name) => (await channels(name)).length))).toEqual([
+      1, 2, 1,
+    ])
   })
 })

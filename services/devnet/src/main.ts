@@ -149,12 +149,10 @@ const run = async ({ datadir, reset, blockEverySeconds, portOffset, showLogs }: 
       return node
     })
 
-    await progress.step('starting the ledger', () => theLedger.daemon.start())
-    if (stopping()) return
-    // The first block makes the tip recent: with none the chain is as old as its genesis.
-    if ((await rpc.height()) === 0) await rpc.mine(1)
-    await progress.step(`starting ${NAMES.join(', ')}`, async () => {
-      await Promise.all(nodes.map((node) => node.daemon.start()))
+    // All at once: a node waits for its ledger. The first block makes the tip recent: with none the chain is as old as its genesis.
+    await progress.step(`starting the ledger, ${NAMES.join(', ')}`, async () => {
+      const onLedger = theLedger.daemon.start().then(async () => ((await rpc.height()) === 0 ? await rpc.mine(1) : undefined))
+      await Promise.all([onLedger, ...nodes.map((node) => node.daemon.start())])
     })
     const table3 = await Promise.all(nodes.map(async (node) => ({ node, uri: await node.uri() })))
     const devnetFile = join(datadir, 'devnet.json')
