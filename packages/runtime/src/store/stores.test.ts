@@ -86,11 +86,11 @@ describe('the lock of a data directory', () => {
   it.skipIf(process.platform !== 'linux')(
     'takes over from a process that has ended and was never fetched by its parent',
     async () => {
-      // The shell becomes sleep, which knows nothing of the child that it has inherited.
-      const parent = spawn('sh', ['-c', 'true & echo $!; exec sleep 30'], { stdio: ['ignore', 'pipe', 'ignore'] })
+      // The shell becomes sleep, which knows nothing of the child that it has inherited; the child ends after that.
+      const parent = spawn('sh', ['-c', 'sleep 0.5 & echo $!; exec sleep 60'], { stdio: ['ignore', 'pipe', 'ignore'] })
       try {
         const pid = Number(await new Promise((resolve) => parent.stdout.once('data', (text: Buffer) => resolve(text.toString()))))
-        await vi.waitFor(() => expect(readFileSync(`/proc/${pid}/stat`, 'utf8')).toMatch(/\) Z /))
+        await vi.waitFor(() => expect(readFileSync(`/proc/${pid}/stat`, 'utf8')).toMatch(/\) Z /), 20_000)
         expect(() => process.kill(pid, 0)).not.toThrow()
         const path = directory()
         writeFileSync(lockOf(path), JSON.stringify({ pid, host: hostname(), started: '' }))
