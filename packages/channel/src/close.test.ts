@@ -170,6 +170,21 @@ describe.each([
     expect(pair.alice.channel.phase.name).toBe('closing')
   })
 
+  it('goes on where a reorganisation takes the funding out meanwhile', () => {
+    const pair = new Pair().open()
+    pair.offer('alice', 5_000_000n, 1)
+    pair.flush('alice')
+    close(pair, 'bob')
+    const undone = pair.unmine(pair.blocks.length)
+    pair.settle()
+    expect([...codes(pair, 'alice'), ...codes(pair, 'bob')]).toEqual([])
+    pair.mine(undone, 6)
+    pair.fulfill('bob', 0n, 1)
+    pair.settle()
+    expect(pair.alice.channel.phase.name).toBe('closing')
+    expect(closings(pair, 'alice').length).toBeGreaterThan(0)
+  })
+
   it('by both at once', () => {
     const pair = new Pair({ features }).open()
     close(pair, 'alice')

@@ -28,6 +28,17 @@ const neededDepth = (channel: Channel): number =>
 
 export const isDeepEnough = (channel: Channel): boolean => depthOf(channel) >= neededDepth(channel)
 
+/**
+ * Whether we have said channel_ready, in a phase that does not tell. What has been updated was ready, however shallow a
+ * reorganisation has made its funding since.
+ */
+export const wasReady = (channel: Channel): boolean =>
+  channel.localCommitmentNumber > 0 ||
+  channel.remoteCommitmentNumber > 0 ||
+  channel.htlcs.length > 0 ||
+  channel.feeUpdates.length > 0 ||
+  isDeepEnough(channel)
+
 export const channelReadyMessage = (channel: Channel, env: ChannelEnv): ChannelMessage => ({
   type: 'channel_ready',
   channelId: channel.channelId,

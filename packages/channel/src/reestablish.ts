@@ -9,7 +9,7 @@ import { isValidSecret, pointFromSecret } from '@leyden/crypto'
 import { type ChannelReestablish, type Features, hasFeature } from '@leyden/lnwire'
 import { isNegotiating, shutdownMessage } from './close.ts'
 import { commitmentSignedMessage, NO_SECRET, revocationMessage } from './commit.ts'
-import { channelReadyMessage, isDeepEnough } from './depth.ts'
+import { channelReadyMessage, wasReady } from './depth.ts'
 import type { ChannelEnv } from './env.ts'
 import { feeMessage, refitFee } from './fee.ts'
 import { addMessage, refitOffers, removalMessage } from './htlc.ts'
@@ -115,5 +115,5 @@ export const receiveReestablish = (channel: Channel, message: ChannelReestablish
 const saidReady = (channel: Channel): boolean => {
   const { phase } = channel
   if (phase.name === 'awaitingReady') return phase.localReady
-  return phase.name === 'normal' || isDeepEnough(channel)
+  return phase.name === 'normal' || wasReady(channel)
 }

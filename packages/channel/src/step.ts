@@ -9,7 +9,7 @@ import { checkNegotiation, closeChannel, isNegotiating, progress, receiveShutdow
 import { receiveClosingComplete, receiveClosingSig } from './closing-complete.ts'
 import { receiveClosingSigned } from './closing-signed.ts'
 import { flush, receiveCommitmentSigned, receiveRevokeAndAck } from './commit.ts'
-import { fundingBlock, fundingDisconnect, isDeepEnough, isForgotten, receiveChannelReady } from './depth.ts'
+import { fundingBlock, fundingDisconnect, isForgotten, receiveChannelReady } from './depth.ts'
 import type { ChannelEffect } from './effect.ts'
 import type { ChannelEnv } from './env.ts'
 import {
@@ -65,10 +65,12 @@ const EXPECTED: Readonly<Record<Exclude<MessageType, 'error' | 'warning' | 'chan
   stfu: [],
 }
 
-/** Whether both have said channel_ready, also when one wants to close already. */
+/**
+ * Whether both have said channel_ready, also when one wants to close already. Then the depth does not tell: a reorganisation may have
+ * made it less. That they have heard ours is seen from what they send: without its point they could sign nothing.
+ */
 const isUsable = (channel: Channel): boolean =>
-  channel.phase.name === 'normal' ||
-  (channel.phase.name === 'shuttingDown' && channel.remoteNextPoint !== undefined && isDeepEnough(channel))
+  channel.phase.name === 'normal' || (channel.phase.name === 'shuttingDown' && channel.remoteNextPoint !== undefined)
 
 const outOfOrder = (channel: Channel, message: ChannelMessage): Violation =>
   violation(
