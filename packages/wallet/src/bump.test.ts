@@ -24,6 +24,7 @@ import {
   cpfp,
   feeOf,
   findBump,
+  findReliedOn,
   findTransaction,
   fund,
   fundForeign,
@@ -233,6 +234,10 @@ describe('completing a foreign transaction', () => {
     const asked = ok(fundForeign(back, keys, htlcRequest(9000)))
     expect(asked).toMatchObject({ unchanged: true, txid: first.txid })
     expect(findTransaction(asked.wallet, paid.txid)?.status).toBe('pending')
+    const rival = htlcTx(39_000n)
+    expect(findReliedOn(back, rival)).toEqual(first.tx)
+    expect(findReliedOn(disconnect(mined), rival)).toBeUndefined()
+    expect(findReliedOn(back, first.tx)).toBeUndefined()
   })
 
   it('never leaves two in account that spend the same, whatever ids were used', () => {

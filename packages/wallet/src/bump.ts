@@ -20,7 +20,7 @@ import {
 import type { Txid, TxInput } from '@leyden/bitcoin'
 import { spendableCoins } from './balance.ts'
 import { recordOwn, seeTransaction } from './coins.ts'
-import { drop, openDraft, pendingSpenders, samePrefix, seal, type Draft } from './draft.ts'
+import { conflictsOf, drop, openDraft, pendingSpenders, samePrefix, seal, type Draft } from './draft.ts'
 import { dustLimit, feeOf, foreignInputWeight, outputWeight, overheadWeight, RELAY_FEERATE_PER_KW } from './fee.ts'
 import {
   candidateOf,
@@ -153,6 +153,15 @@ const isReliedOn = (wallet: Wallet, record: WalletTx): boolean =>
     const child = spender === undefined ? undefined : wallet.transactions.get(spender)
     return child !== undefined && (child.bump === undefined || isReliedOn(wallet, child))
   })
+
+/**
+ * A pending transaction that spends what `tx` spends and that something stands on (a channel's funding, a payment): to be broadcast in
+ * the place of `tx`. It is there after a reorganisation that took out a claim whose proceeds were spent since.
+ */
+export const findReliedOn = (wallet: Wallet, tx: Tx): Tx | undefined =>
+  conflictsOf(pendingSpenders(wallet), tx)
+    .map((id) => wallet.transactions.get(id))
+    .find((record) => record !== undefined && isReliedOn(wallet, record))?.tx
 
 /** The attempt before, when it pays what is wanted now or all that it may: with the foreign witnesses that are given now. */
 const reuse = (wallet: Wallet, keys: WalletKeys, frame: Frame, previous: WalletTx, weight: number): Bumped | undefined => {

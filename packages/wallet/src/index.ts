@@ -4,6 +4,7 @@ export {
   completeBump,
   cpfp,
   findBump,
+  findReliedOn,
   fundForeign,
   releaseBump,
   type Bumped,

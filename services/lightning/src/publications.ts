@@ -9,6 +9,7 @@ import type { Batch, Clock } from '@leyden/runtime'
 import {
   completeBump,
   cpfp,
+  findReliedOn,
   fundForeign,
   isRefusal,
   type Refusal,
@@ -108,7 +109,9 @@ export const createPublications = ({ clock, log, keys, signer }: PublicationsOpt
   const publish = (batch: Batch<NodeEffect>, { publication }: Publish): void => {
     asked.add(publication.id)
     const wallet = batch.get(walletKind, ONLY)
-    if (publication.kind === 'whole' || wallet === undefined) return broadcast(batch, [publication.tx], publication.id)
+    if (wallet === undefined) return broadcast(batch, [publication.tx], publication.id)
+    if (publication.kind === 'whole')
+      return broadcast(batch, [findReliedOn(wallet, publication.tx) ?? publication.tx], publication.id)
     if (publication.kind === 'htlc') return publishHtlc(batch, wallet, publication)
     return publishAnchor(batch, wallet, publication)
   }
