@@ -6,9 +6,9 @@ import { runSeed } from './scenario.ts'
 const SHOWN_LINES = 60
 
 /** One seed must break nothing. */
-export const testSeed = (seed: number): void => {
+export const testSeed = (seed: number, options: { readonly actions?: number } = {}): void => {
   it(`seed ${seed}`, { timeout: 120_000 }, async () => {
-    const { broken, lines, traceHash } = await runSeed(seed)
+    const { broken, lines, traceHash } = await runSeed(seed, options)
     const story = broken.length === 0 ? [] : [...broken, `seed ${seed} ${traceHash} ended so:`, ...lines.slice(-SHOWN_LINES)]
     expect(story.join('\n')).toBe('')
   })
