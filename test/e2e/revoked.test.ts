@@ -117,4 +117,45 @@ describe('a revoked commitment', () => {
       // The payments of the time after the copy stay what they were at bob.
       expect((await paymentEnd(bob, incoming.id)).status).toBe('succeeded')
     })
+
+  it('is not published by a node that its peer tells that it is behind: the peer closes, and nothing is lost', async () => {
+    const channel = await world.channel(alice, bob, { capacitySat: CAPACITY_SAT, pushMsat: PUSH_MSAT })
+    const funding = channel.fundingTxid as string
+    await alice.daemon.stop()
+    rmSync(`${alice.datadir}.old`, { recursive: true, force: true })
+    cpSync(alice.datadir, `${alice.datadir}.old`, { recursive: true })
+    await alice.daemon.start()
+    await channelWhere(alice, funding, 'the peer again', ({ peer }) => peer.connected)
+    expect((await pay(alice, (await invoice(bob, 300_000_000)).bolt11)).status).toBe('succeeded')
+    expect((await pay(bob, (await invoice(alice, 20_000_000)).bolt11)).status).toBe('succeeded')
+    await settled([alice, bob], funding)
+    const latest = await channelOf(alice, funding)
+    await alice.daemon.stop()
+    rmSync(alice.datadir, { recursive: true })
+    renameSync(`${alice.datadir}.old`, alice.datadir)
+    await alice.daemon.start()
+    const before = { alice: await confirmedSat(alice), bob: await confirmedSat(bob) }
+
+    await waitFor("bob's commitment", async () => (await world.rpc.mempool()).length > 0)
+    await mineUntil(
+      world,
+      'the channel closed at both ends',
+      async () => {
+        const states = await Promise.all([alice, bob].map(async (node) => (await channelOf(node, funding)).state))
+        return states.every((state) => state === 'closed')
+      },
+      300,
+      4,
+    )
+    for (const node of [alice, bob]) await waitFor('nothing unconfirmed', async () => (await onchain(node)).unconfirmedSat === 0)
+    const books = await readBooks(world.rpc)
+    const commitment = spenderOf(books, funding, channel.fundingVout as number)
+    if (commitment === undefined) throw new Error('no commitment on the chain')
+    const ofAlice = claimsOf(books, commitment, await walletTxids(alice))
+    const ofBob = claimsOf(books, commitment, await walletTxids(bob))
+    expect(ofAlice.takenSat - ofAlice.anchorsSat).toBe(latest.localMsat / 1000 - commitment.feeSat - 2 * ANCHOR_SAT)
+    expect(ofBob.takenSat - ofBob.anchorsSat).toBe(latest.remoteMsat / 1000)
+    expect(await confirmedSat(alice)).toBe(before.alice + ofAlice.takenSat - ofAlice.feesSat)
+    expect(await confirmedSat(bob)).toBe(before.bob + ofBob.takenSat - ofBob.feesSat)
+  })
 })
