@@ -39,7 +39,7 @@ export interface ChainOptions {
   /** After all channels have seen the block, in the same commit. */
   onBlock(batch: Batch<NodeEffect>, block: Block, height: BlockHeight): void
   onTip(batch: Batch<NodeEffect>, tip: ChainCursor): void
-  onFees(fees: FeeEstimates): void
+  onUnblock(batch: Batch<NodeEffect>, height: BlockHeight): void
 }
 
 export interface Chain {
@@ -75,7 +75,6 @@ export const createChain = (options: ChainOptions): Chain => {
       const next = await source.fees()
       const before = fees.feeratePerKw[6]
       fees = next
-      options.onFees(next)
       if (before !== next.feeratePerKw[6] && !stopped)
         await drive.submit((batch) => {
           for (const [id, channel] of batch.all(channelKind))
@@ -143,6 +142,7 @@ export const createChain = (options: ChainOptions): Chain => {
       for (const [id, channel] of batch.all(channelKind))
         if (isLive(channel)) channels.step(batch, id as ChannelId, { from: 'chain', type: 'blockDisconnected', height, hash })
       options.onWallet(batch, changed.events, changed.wallet)
+      options.onUnblock(batch, height)
     })
 
   const seen = (tx: Tx): Promise<void> =>

@@ -7,42 +7,32 @@
  * Every arrow inside one job is one durable commit of the drive; what goes to peers and chain leaves after it.
  */
 import {
-  acceptChannel,
   type Channel,
   type ChannelEnv,
   channelKind,
-  type ChannelMessage,
   type ChannelPolicy,
   createSigner,
   defaultPolicy,
-  isRefusal as isChannelRefusal,
-  isViolation,
   loadPast,
-  openChannel,
   type OpenRequest,
   PAST_PREFIX,
   type Refusal,
   resume,
 } from '@leyden/channel'
-import { type BlockHeight, chainHash, type FeeratePerKw, Msat, type Network } from '@leyden/bitcoin'
-import { bytesToHex, unreachable, utf8Encode } from '@leyden/codec'
+import { type BlockHeight, chainHash, type FeeratePerKw, Msat, type Network, txid } from '@leyden/bitcoin'
 import { isValidPoint, pointFromSecret } from '@leyden/crypto'
 import type { ChainSource, FeeEstimates } from '@leyden/link'
+import type { ChannelId } from '@leyden/lnwire'
 import {
-  ALL_CHANNELS,
-  ChannelId,
   type Features,
   featuresIn,
   encodeFeatures,
-  type Message,
   negotiateFeatures,
   type NodeAddress,
   type NodeId,
   nodeIdFromPoint,
   nodeIdToPoint,
   offeredFeatures,
-  printable,
-  ShortChannelId,
 } from '@leyden/lnwire'
 import {
   type Batch,
@@ -58,28 +48,16 @@ import {
   recordKind,
   type Store,
 } from '@leyden/runtime'
-import {
-  commitHeld,
-  createWalletKeys,
-  fund,
-  heldTransactions,
-  isRefusal,
-  newAddress,
-  pendingTransactions,
-  releaseHeld,
-  type Wallet,
-  type WalletEvent,
-  walletKind,
-  type WalletKeys,
-} from '@leyden/wallet'
-import { txid, type Tx } from '@leyden/bitcoin'
+import { createWalletKeys, pendingTransactions, type Wallet, type WalletEvent, walletKind, type WalletKeys } from '@leyden/wallet'
 import { createChain, type Chain } from './chain.ts'
-import { type Channels, channelsOf, createChannels, isLive, type OwnerEffect, type Publish } from './channels.ts'
+import { type Channels, channelsOf, createChannels, isLive, type OwnerEffect } from './channels.ts'
 import { createEventLog, eventCounterKind, type EventLog } from './events.ts'
 import { createGossip, type GossipNode, warning } from './gossip.ts'
-import { noteMade } from './idempotency.ts'
 import type { Log } from './log.ts'
 import type { NodeEffect } from './node-effect.ts'
+import { createInbox } from './inbox.ts'
+import { countersKind, createOpenings, type Openings } from './openings.ts'
+import { Refused } from './refused.ts'
 import { createPayments, type Payments, paymentKinds } from './payments.ts'
 import { createPeers, type PeerInfo, type Peers } from './peers.ts'
 import { createPublications } from './publications.ts'
@@ -115,23 +93,6 @@ export interface NodeConfig {
   readonly policy?: Partial<ChannelPolicy>
 }
 
-/** Asked for in vain. `code` is of a wallet's or channel's refusal, or the peer's own words. */
-export class Refused extends Error {
-  readonly code: string
-  readonly data: Readonly<Record<string, unknown>>
-  constructor(code: string, detail: string, data: Readonly<Record<string, unknown>> = {}) {
-    super(detail)
-    this.name = 'Refused'
-    this.code = code
-    this.data = data
-  }
-}
-
-/** Numbers that are handed out once, and idempotent answers. */
-interface Counters {
-  readonly nextKeyIndex: number
-}
-const countersKind = recordKind<Counters>('counters', 1)
 /** Whose data this is: channels cannot be used with another seed or on another network. */
 const identityKind = recordKind<{ readonly nodeId: NodeId; readonly network: string }>('identity', 1)
 /** A peer that we have channels with, and where it was reached. */
@@ -141,14 +102,6 @@ interface KnownPeer {
 const peerKind = recordKind<KnownPeer>('peer', 1)
 
 const ONLY = ''
-/** Unfunded channels that peers may have with us at once: each, and all together (S53). */
-const MAX_UNFUNDED_PER_PEER = 4
-const MAX_UNFUNDED = 100
-const OPEN_TIMEOUT_MS = 60_000
-/** Kept on chain per channel, to raise fees with when it must be (S46). */
-const RESERVE_PER_CHANNEL_SAT = 10_000n
-const MAX_RESERVE_SAT = 100_000n
-
 export interface Node {
   readonly nodeId: NodeId
   readonly network: Network
@@ -191,13 +144,6 @@ const addressOf = (text: string): NodeAddress | undefined => {
   const isIpv4 = /^\d{1,3}(\.\d{1,3}){3}$/.test(host)
   return { type: match?.[1] !== undefined ? 'ipv6' : isIpv4 ? 'ipv4' : host.endsWith('.onion') ? 'tor_v3' : 'dns', host, port }
 }
-
-const isOpening = (channel: Channel): boolean =>
-  channel.phase.name === 'awaitingAccept' ||
-  channel.phase.name === 'awaitingFunding' ||
-  channel.phase.name === 'awaitingFundingCreated' ||
-  channel.phase.name === 'awaitingFundingSigned' ||
-  channel.phase.name === 'awaitingReady'
 
 export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<Node> => {
   const { store, clock, random, log } = ports
@@ -296,15 +242,6 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
     },
   })
 
-  /** Who waits for a channel to be open: by temporary id. */
-  const opening = new Map<ChannelId, (result: Channel | Refused) => void>()
-  const answerOpen = (batch: Batch<NodeEffect>, id: ChannelId, result: Channel | Refused): void => {
-    const answer = opening.get(id)
-    if (answer === undefined) return
-    opening.delete(id)
-    batch.afterCommit(() => answer(result))
-  }
-
   const tellChannel = (
     batch: Batch<NodeEffect>,
     type: 'channel.opening' | 'channel.ready' | 'channel.closing' | 'channel.closed',
@@ -342,53 +279,12 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
     batch.afterCommit(() => gossip.own(own))
   }
 
-  const fundChannel = (
-    batch: Batch<NodeEffect>,
-    channel: Channel,
-    effect: Extract<OwnerEffect, { type: 'fundingNeeded' }>,
-  ): void => {
-    const before = batch.get(walletKind, ONLY)
-    const funded =
-      before === undefined
-        ? undefined
-        : fund(before, keys, {
-            outputs: [{ value: effect.amountSat, scriptPubKey: effect.scriptPubKey }],
-            feeratePerKw: effect.feeratePerKw,
-            keepSat: keepSat(batch),
-            lockId: channel.temporaryChannelId,
-            label: 'channel opening',
-            nowMs: clock.now(),
-          })
-    if (funded === undefined || isRefusal(funded)) {
-      const code = funded?.code ?? 'syncing'
-      answerOpen(
-        batch,
-        channel.temporaryChannelId,
-        new Refused(code, 'the wallet could not fund the channel', funded?.data ?? {}),
-      )
-      channels.step(batch, channel.channelId, { from: 'owner', type: 'fundingFailed', detail: code })
-      return
-    }
-    batch.set(walletKind, ONLY, funded.wallet)
-    const outputIndex = funded.tx.outputs.findIndex(
-      (output) => output.value === effect.amountSat && bytesToHex(output.scriptPubKey) === bytesToHex(effect.scriptPubKey),
-    )
-    channels.step(batch, channel.channelId, { from: 'owner', type: 'funded', tx: funded.tx, outputIndex })
-  }
-
-  const releaseFunding = (batch: Batch<NodeEffect>, tx: Tx | undefined): void => {
-    const before = batch.get(walletKind, ONLY)
-    if (before === undefined || tx === undefined) return
-    const after = releaseHeld(before, txid(tx))
-    if (!isRefusal(after)) batch.set(walletKind, ONLY, after)
-  }
-
   const owner = (batch: Batch<NodeEffect>, channel: Channel, effect: OwnerEffect): void => {
     switch (effect.type) {
       case 'fundingNeeded':
-        return fundChannel(batch, channel, effect)
+        return openings.fund(batch, channel, effect)
       case 'fundingReleased':
-        return releaseFunding(batch, effect.tx)
+        return openings.release(batch, effect.tx)
       case 'opening':
         return tellChannel(batch, 'channel.opening', channel)
       case 'ready':
@@ -426,11 +322,7 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
       case 'closed':
         log.info({ channelId: channel.channelId, how: effect.how }, 'channel closed')
         tellChannel(batch, 'channel.closed', channel)
-        answerOpen(
-          batch,
-          channel.temporaryChannelId,
-          new Refused('peer_refused', channel.error ?? 'the peer went away before the channel was open'),
-        )
+        openings.ended(batch, channel)
         return batch.afterCommit(() => {
           gossip.input({ from: 'owner', type: 'ownChannelClosed', channelId: channel.channelId })
           keepPeers()
@@ -455,178 +347,37 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
   let refusedCommand: { command: string; refusal: Refusal | undefined } | undefined
 
   const publications = createPublications({ clock, log, keys, signer })
-  /** The first publication of a funding transaction: the peer has signed, so its coins are spent from now on. */
-  const publish = (batch: Batch<NodeEffect>, effect: Publish): void => {
-    const channel = batch.get(channelKind, effect.publication.channelId)
-    const before = batch.get(walletKind, ONLY)
-    if (before !== undefined && channel?.fundingTx !== undefined && txid(channel.fundingTx) === txid(effect.publication.tx)) {
-      const after = commitHeld(before, txid(channel.fundingTx))
-      if (!isRefusal(after) && after !== before) batch.set(walletKind, ONLY, after)
-      answerOpen(batch, channel.temporaryChannelId, channel)
-    }
-    publications.publish(batch, effect)
-  }
-
   /** Connections as the jobs see them, which run behind the sockets. */
   const sessions = new Map<NodeId, number>()
-  const channels: Channels = createChannels({ env, owner, publish, session: (remote) => sessions.get(remote) })
+  const session = (remote: NodeId): number | undefined => sessions.get(remote)
+  const channels: Channels = createChannels({
+    env,
+    owner,
+    session,
+    publish(batch, effect) {
+      openings.published(batch, effect)
+      publications.publish(batch, effect)
+    },
+  })
 
-  const keepSat = (batch: Batch<NodeEffect> | undefined, more = 0): bigint => {
-    let anchors = more
-    const all = batch === undefined ? allChannels().entries() : batch.all(channelKind)
-    for (const [, channel] of all) if (isLive(channel) && channel.type.format === 'anchors') anchors++
-    const reserve = BigInt(anchors) * RESERVE_PER_CHANNEL_SAT
-    return reserve < MAX_RESERVE_SAT ? reserve : MAX_RESERVE_SAT
-  }
+  const openings: Openings = createOpenings({
+    drive,
+    clock,
+    random,
+    peerLog,
+    keys,
+    channels,
+    env,
+    session,
+    negotiated(remote) {
+      const info = peers.info(remote)
+      const negotiated = info === undefined ? undefined : negotiateFeatures(features, info.features)
+      return negotiated === undefined || 'problem' in negotiated ? undefined : negotiated
+    },
+    notSynced: () => (chain.synced() ? undefined : (chain.reason() ?? 'not in step with the ledger')),
+  })
 
   // ---- peers
-
-  const newAlias = (): ShortChannelId => {
-    // Below any real block height's scid so that the two are never confused: block 0 is the genesis.
-    const bytes = random.bytes(5)
-    return ShortChannelId(BigInt(`0x${bytesToHex(bytes)}`) | (1n << 39n))
-  }
-
-  /** What a new channel gets from the node: a key index, never given to two channels, and an address. `undo` when there is to be none. */
-  const newOpening = (batch: Batch<NodeEffect>, remoteNodeId: NodeId, negotiated: Features) => {
-    const counters = batch.get(countersKind, ONLY)
-    const before = batch.get(walletKind, ONLY)
-    if (before === undefined) return undefined
-    const keyIndex = counters?.nextKeyIndex ?? 0
-    batch.set(countersKind, ONLY, { nextKeyIndex: keyIndex + 1 })
-    const { wallet: after, scriptPubKey } = newAddress(before, keys, 'p2wpkh')
-    batch.set(walletKind, ONLY, after)
-    const given = { remoteNodeId, features: negotiated, keyIndex, localAlias: newAlias(), destinationScript: scriptPubKey }
-    const undo = (): void => {
-      batch.set(countersKind, ONLY, counters)
-      batch.set(walletKind, ONLY, before)
-    }
-    return { given, undo }
-  }
-
-  const negotiatedWith = (remote: NodeId): Features | undefined => {
-    const info = peers.info(remote)
-    if (info === undefined) return undefined
-    const negotiated = negotiateFeatures(features, info.features)
-    return 'problem' in negotiated ? undefined : negotiated
-  }
-
-  const receiveOpen = (batch: Batch<NodeEffect>, remote: NodeId, message: Extract<Message, { type: 'open_channel' }>): void => {
-    const refuse = (text: string): void =>
-      batch.emit({
-        to: 'peer',
-        type: 'send',
-        nodeId: remote,
-        session: sessions.get(remote),
-        message: { type: 'error', channelId: message.temporaryChannelId, data: utf8Encode(text) },
-      })
-    const negotiated = negotiatedWith(remote)
-    if (negotiated === undefined) return
-    let unfunded = 0
-    let theirs = 0
-    for (const [, channel] of batch.all(channelKind)) {
-      if (channel.role !== 'accepter' || !isOpening(channel) || channel.active[0]?.funding.confirmed !== undefined) continue
-      unfunded++
-      if (channel.remoteNodeId === remote) theirs++
-    }
-    if (theirs >= MAX_UNFUNDED_PER_PEER || unfunded >= MAX_UNFUNDED) return refuse('too many channels wait for their funding')
-    if (!chain.synced()) return refuse('not in step with the chain: try again later')
-    const opening = newOpening(batch, remote, negotiated)
-    if (opening === undefined) return refuse('not ready')
-    const accepted = acceptChannel(message, opening.given, env(batch))
-    if (isViolation(accepted)) {
-      opening.undo()
-      peerLog.info({ peer: remote, violation: accepted.code }, 'a channel was refused')
-      return refuse(accepted.code)
-    }
-    channels.add(batch, accepted.channel, accepted.effects)
-  }
-
-  /** The channel that a message names, if it is the peer's. */
-  const channelFor = (batch: Batch<NodeEffect>, remote: NodeId, id: ChannelId): Channel | undefined => {
-    const channel = batch.get(channelKind, id)
-    return channel?.remoteNodeId === remote ? channel : undefined
-  }
-
-  const toChannel = (batch: Batch<NodeEffect>, remote: NodeId, id: ChannelId, message: ChannelMessage): void => {
-    if (channelFor(batch, remote, id) !== undefined) {
-      channels.step(batch, id, { from: 'peer', type: 'message', message })
-      return
-    }
-    if (message.type === 'error' || message.type === 'warning') return
-    // BOLT 2 § Message Retransmission: a channel that we do not know is told so; everything else about it is ignored.
-    if (message.type === 'channel_reestablish')
-      batch.emit({
-        to: 'peer',
-        type: 'send',
-        nodeId: remote,
-        session: sessions.get(remote),
-        message: { type: 'error', channelId: id, data: utf8Encode('no such channel') },
-      })
-  }
-
-  const receiveError = (
-    batch: Batch<NodeEffect>,
-    remote: NodeId,
-    message: Extract<Message, { type: 'error' | 'warning' }>,
-  ): void => {
-    peerLog.warn(
-      { peer: remote, channelId: message.channelId, text: printable(message.data) },
-      `the peer sent ${message.type === 'error' ? 'an error' : 'a warning'}`,
-    )
-    if (message.channelId !== ALL_CHANNELS) return toChannel(batch, remote, message.channelId, message)
-    for (const channel of channelsOf(batch, remote))
-      channels.step(batch, channel.channelId, { from: 'peer', type: 'message', message })
-  }
-
-  const onMessage = async (remote: NodeId, message: Message, raw: Uint8Array): Promise<void> => {
-    switch (message.type) {
-      case 'channel_announcement':
-      case 'channel_update':
-      case 'node_announcement':
-      case 'query_short_channel_ids':
-      case 'reply_short_channel_ids_end':
-      case 'query_channel_range':
-      case 'reply_channel_range':
-      case 'gossip_timestamp_filter':
-        gossip.input({ from: 'peer', type: 'message', peer: remote, message, raw })
-        return
-      case 'open_channel':
-        return await drive.submit((batch) => receiveOpen(batch, remote, message))
-      case 'accept_channel':
-      case 'funding_created':
-        return await drive.submit((batch) => toChannel(batch, remote, message.temporaryChannelId, message))
-      case 'error':
-      case 'warning':
-        return await drive.submit((batch) => receiveError(batch, remote, message))
-      case 'channel_ready':
-      case 'channel_reestablish':
-      case 'funding_signed':
-      case 'shutdown':
-      case 'closing_signed':
-      case 'closing_complete':
-      case 'closing_sig':
-      case 'stfu':
-      case 'update_add_htlc':
-      case 'update_fulfill_htlc':
-      case 'update_fail_htlc':
-      case 'update_fail_malformed_htlc':
-      case 'update_fee':
-      case 'commitment_signed':
-      case 'revoke_and_ack':
-      case 'announcement_signatures':
-        return await drive.submit((batch) => toChannel(batch, remote, message.channelId, message))
-      // Handled by the connection, or of features that we do not offer.
-      case 'init':
-      case 'ping':
-      case 'pong':
-      case 'peer_storage':
-      case 'peer_storage_retrieval':
-        return
-      default:
-        return unreachable(message)
-    }
-  }
 
   const atPeer = (remote: NodeId, job: (batch: Batch<NodeEffect>) => void): void => {
     drive.submit(job).catch((error: unknown) => {
@@ -657,7 +408,7 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
           channels.step(batch, channel.channelId, { from: 'peer', type: 'connected', remoteFeatures })
       })
     },
-    onMessage,
+    onMessage: (remote, message, raw) => inbox(remote, message, raw),
     onClosed(remote) {
       gossip.input({ from: 'peer', type: 'disconnected', peer: remote })
       atPeer(remote, (batch) => {
@@ -697,6 +448,8 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
     },
   })
 
+  const inbox = createInbox({ drive, peerLog, channels, openings, gossip, session })
+
   const tellWallet = (batch: Batch<NodeEffect>, changes: readonly WalletEvent[], after: Wallet): void => {
     const types = {
       transactionSeen: 'transaction.seen',
@@ -732,8 +485,8 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
       for (const tx of pendingTransactions(batch.get(walletKind, ONLY) as Wallet))
         batch.emit({ to: 'chain', type: 'broadcast', transactions: [tx], label: 'wallet' })
     },
+    onUnblock: (batch, height) => batch.afterCommit(() => gossip.unblock(height)),
     onTip: (batch, tip) => events.append(batch, 'chain.tip', { height: tip.height, hash: tip.hash }),
-    onFees: () => undefined,
   })
 
   const payments: Payments = createPayments({
@@ -762,16 +515,7 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
       channels.step(batch, channel.channelId, { from: 'peer', type: 'disconnected' })
       ownChannel(batch, channel)
     }
-    const held = batch.get(walletKind, ONLY)
-    if (held !== undefined)
-      for (const { txid: id, lockId } of heldTransactions(held)) {
-        const waits = [...batch.all(channelKind)].some(
-          ([, channel]) => channel.temporaryChannelId === lockId && isOpening(channel),
-        )
-        const current = batch.get(walletKind, ONLY)
-        const after = waits || current === undefined ? undefined : releaseHeld(current, id)
-        if (after !== undefined && !isRefusal(after)) batch.set(walletKind, ONLY, after)
-      }
+    openings.resume(batch)
     payments.resume(batch)
   })
   const addresses = config.announce.map(addressOf).filter((address) => address !== undefined)
@@ -815,7 +559,7 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
     relay: config.relay,
     wallet,
     channels: allChannels,
-    keepSat: (more) => keepSat(undefined, more),
+    keepSat: (more) => openings.keepSat(undefined, more),
     async listen(address) {
       return (await peers.listen(address)).address
     },
@@ -828,53 +572,10 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
       await remember(remote, address)
       return info
     },
-    async open(remote, { reference, ...request }) {
-      if (!chain.synced()) throw new Refused('syncing', chain.reason() ?? 'not in step with the ledger')
-      const negotiated = negotiatedWith(remote)
-      if (negotiated === undefined)
-        throw new Refused('peer_offline', 'the peer is not connected: connect to it first, or name its address')
-      const temporaryChannelId = ChannelId(bytesToHex(random.bytes(32)))
-      const done = new Promise<Channel | Refused>((resolve) => opening.set(temporaryChannelId, resolve))
-      const refusal = await drive.submit((batch): Refused | undefined => {
-        const before = batch.get(walletKind, ONLY)
-        if (before === undefined) return new Refused('syncing', 'the wallet has not seen the chain yet')
-        // Before anybody is asked: can we pay for it?
-        const trial = fund(before, keys, {
-          outputs: [{ value: request.capacitySat, scriptPubKey: new Uint8Array(34).fill(1) }],
-          feeratePerKw: request.fundingFeeratePerKw,
-          keepSat: keepSat(batch, 1),
-          nowMs: clock.now(),
-        })
-        if (isRefusal(trial) && (trial.code === 'insufficient_balance' || trial.code === 'reserve_needed'))
-          return new Refused(trial.code, 'the wallet cannot pay for this channel', trial.data)
-        const started = newOpening(batch, remote, negotiated)
-        if (started === undefined) return new Refused('syncing', 'the wallet has not seen the chain yet')
-        const { given, undo } = started
-        const opened = openChannel(request, { ...given, temporaryChannelId }, env(batch))
-        if (isChannelRefusal(opened)) {
-          undo()
-          return new Refused(opened.code, opened.code, opened.data)
-        }
-        channels.add(batch, opened.channel, opened.effects)
-        noteMade(batch, reference, { keyIndex: given.keyIndex })
-        return undefined
-      })
-      if (refusal !== undefined) {
-        opening.delete(temporaryChannelId)
-        throw refusal
-      }
-      const cancel = clock.setTimer(OPEN_TIMEOUT_MS, () => {
-        const answer = opening.get(temporaryChannelId)
-        opening.delete(temporaryChannelId)
-        answer?.(
-          new Refused('peer_offline', 'the peer did not answer in time; the channel may still come up: see the list of channels'),
-        )
-      })
-      const result = await done
-      cancel()
-      if (result instanceof Refused) throw result
+    async open(remote, request) {
+      const channel = await openings.open(remote, request)
       keepPeers()
-      return result
+      return channel
     },
     async close(channelId, how) {
       const result = await drive.submit((batch): Channel | Refused => {

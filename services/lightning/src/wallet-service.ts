@@ -45,7 +45,8 @@ import {
 import { channelResource, jsonInteger } from './channel-resource.ts'
 import { isLive } from './channels.ts'
 import { createIdempotency, findMade } from './idempotency.ts'
-import { type Node, Refused } from './node.ts'
+import type { Node } from './node.ts'
+import { Refused } from './refused.ts'
 
 const ONLY = ''
 const DEFAULT_EXPIRY_SECONDS = 3600
