@@ -208,6 +208,25 @@ describe('npm start', () => {
     expect((list['data'] as unknown[]).length).toBe(2)
     expect(await json('payments', '-n', 'alice')).toMatchObject({ data: [{ amountMsat: 5000 }, {}] })
 
+    // The walk of the README: a channel of one's own, from open to closed.
+    const rpc = createLedgerRpc(places().ledger.url, places().ledger.tokenFile)
+    const states = async (): Promise<readonly string[]> => {
+      const { data } = (await json('channels', '-n', 'alice')) as { data: { state: string }[] }
+      return data.map(({ state }) => state).toSorted()
+    }
+    const opened = await json('open', places().carol.peerUri, '1000000', '-n', 'alice')
+    expect(opened).toMatchObject({ state: 'opening', capacitySat: 1_000_000 })
+    await waitFor('the funding transaction', async () => (await rpc.mempool()).length > 0)
+    await rpc.mine(6)
+    await waitFor('a channel that is normal', async () => (await states()).join() === 'normal,normal')
+    const { data } = (await json('channels', '-n', 'alice')) as { data: { channelId: string; capacitySat: number }[] }
+    const closing = await json('close', data.find(({ capacitySat }) => capacitySat === 1_000_000)?.channelId ?? '', '-n', 'alice')
+    expect(['shuttingDown', 'closing']).toContain(closing['state'])
+    await waitFor('the closing transaction', async () => (await rpc.mempool()).length > 0)
+    await rpc.mine(6)
+    await waitFor('a channel that is closed', async () => (await states()).join() === 'closed,normal')
+    expect(((await json('transactions', '-n', 'alice'))['data'] as unknown[]).length).toBeGreaterThanOrEqual(3)
+
     const again = await cli('pay', String(invoice['bolt11']), '-n', 'alice')
     expect(again.code).toBe(1)
     expect(again.error).toContain('already_paid')

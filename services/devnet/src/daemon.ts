@@ -7,6 +7,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { createWriteStream, mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
 
 const READY_TIMEOUT_MS = 60_000
 const STOP_TIMEOUT_MS = 20_000
@@ -48,7 +49,10 @@ export interface Daemon {
   kill(): Promise<Exit | undefined>
 }
 
-const sourceFlags = (): string[] => ['--conditions=@leyden/source', '--import', import.meta.resolve('tsx')]
+/** Inside the workspace everything runs from source, by tsx; what was built runs as it is. */
+const fromSource = import.meta.url.endsWith('.ts')
+const guard = new URL(fromSource ? './guard.ts' : './guard.js', import.meta.url)
+const loaderFlags = (): string[] => (fromSource ? ['--conditions=@leyden/source', '--import', import.meta.resolve('tsx')] : [])
 
 /** The environment without settings meant for other daemons. */
 const cleanEnv = (): Record<string, string | undefined> =>
@@ -71,12 +75,11 @@ export const createDaemon = (options: DaemonOptions): Daemon => {
   const launch = (): Run => {
     mkdirSync(dirname(logFile), { recursive: true, mode: 0o700 })
     const log = createWriteStream(logFile, { flags: 'a', mode: 0o600 })
-    const guard = new URL(program.pathname.endsWith('.ts') ? './guard.ts' : './guard.js', import.meta.url)
-    const child = spawn(
-      process.execPath,
-      [...(program.pathname.endsWith('.ts') ? sourceFlags() : []), '--import', guard.href, program.pathname, ...args],
-      { detached: true, stdio: ['ignore', 'pipe', 'pipe', 'ipc'], env: { ...cleanEnv(), ...options.env } },
-    )
+    const child = spawn(process.execPath, [...loaderFlags(), '--import', guard.href, fileURLToPath(program), ...args], {
+      detached: true,
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+      env: { ...cleanEnv(), ...options.env },
+    })
     const errors: string[] = []
     const plain: string[] = []
     const keep = (list: string[], line: string): void => {

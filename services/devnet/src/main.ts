@@ -154,14 +154,14 @@ const run = async ({ datadir, reset, blockEverySeconds, portOffset, showLogs }: 
       const onLedger = theLedger.daemon.start().then(async () => ((await rpc.height()) === 0 ? await rpc.mine(1) : undefined))
       await Promise.all([onLedger, ...nodes.map((node) => node.daemon.start())])
     })
-    const table3 = await Promise.all(nodes.map(async (node) => ({ node, uri: await node.uri() })))
+    const reachable = await Promise.all(nodes.map(async (node) => ({ node, uri: await node.uri() })))
     const devnetFile = join(datadir, 'devnet.json')
     writeFileSync(
       devnetFile,
       `${JSON.stringify(
         {
           ...Object.fromEntries(
-            table3.map(({ node, uri }) => [node.name, { url: node.url, tokenFile: node.tokenFile, peerUri: uri }]),
+            reachable.map(({ node, uri }) => [node.name, { url: node.url, tokenFile: node.tokenFile, peerUri: uri }]),
           ),
           ledger: { url: rpc.url, tokenFile: theLedger.cookieFile, p2p: theLedger.p2p, link: theLedger.link },
         },
@@ -181,7 +181,7 @@ const run = async ({ datadir, reset, blockEverySeconds, portOffset, showLogs }: 
     progress.note(
       table([
         ['', 'URL', 'token file', 'peers reach it at'],
-        ...table3.map(({ node, uri }) => [node.name, node.url, shown(node.tokenFile), uri]),
+        ...reachable.map(({ node, uri }) => [node.name, node.url, shown(node.tokenFile), uri]),
         ['ledger', `${rpc.url} (JSON-RPC)`, shown(theLedger.cookieFile), theLedger.p2p],
       ]),
     )
