@@ -22,8 +22,8 @@ import {
 import { type BlockHeight, chainHash, type FeeratePerKw, Msat, type Network, txid } from '@leyden/bitcoin'
 import { isValidPoint, pointFromSecret } from '@leyden/crypto'
 import type { ChainSource, FeeEstimates } from '@leyden/link'
-import type { ChannelId } from '@leyden/lnwire'
 import {
+  type ChannelId,
   type Features,
   featuresIn,
   encodeFeatures,

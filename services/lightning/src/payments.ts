@@ -164,7 +164,7 @@ export const createPayments = (options: PaymentsOptions): Payments => {
     }
   }
 
-  const env = (batch: Batch<NodeEffect>, maxCltvDelta?: number): PaymentEnv => {
+  const env = (batch: Batch<NodeEffect>): PaymentEnv => {
     const views = function* (): IterableIterator<ChannelView> {
       for (const [, channel] of batch.all(channelKind)) if (channel.phase.name !== 'closed') yield viewOf(channel)
     }
@@ -175,7 +175,7 @@ export const createPayments = (options: PaymentsOptions): Payments => {
       invoicePrefix: network.bolt11Prefix,
       height: options.height(),
       nowMs: clock.now(),
-      policy: maxCltvDelta === undefined ? DEFAULT_PAYMENT_POLICY : { ...DEFAULT_PAYMENT_POLICY, maxCltvDelta },
+      policy: DEFAULT_PAYMENT_POLICY,
       channels: views,
       findChannel(shortChannelId) {
         for (const [, channel] of batch.all(channelKind))
@@ -263,8 +263,8 @@ export const createPayments = (options: PaymentsOptions): Payments => {
     }
   }
 
-  const perform = (batch: Batch<NodeEffect>, input: PaymentInput, maxCltvDelta?: number): PaymentRefusal | undefined => {
-    const outcome = stepPayments(recordsOf(batch), input, env(batch, maxCltvDelta))
+  const perform = (batch: Batch<NodeEffect>, input: PaymentInput): PaymentRefusal | undefined => {
+    const outcome = stepPayments(recordsOf(batch), input, env(batch))
     if (isRefusal(outcome)) return outcome
     apply(batch, outcome)
     return undefined
@@ -326,21 +326,18 @@ export const createPayments = (options: PaymentsOptions): Payments => {
     pay(invoice, { amountMsat, maxFeeMsat, maxDelayBlocks, reference }) {
       const seed = random.bytes(32)
       return drive.submit((batch): Payment | PaymentRefusal => {
-        const refused = perform(
-          batch,
-          {
-            from: 'owner',
-            type: 'pay',
-            request: {
-              invoice,
-              maxFeeMsat,
-              timeoutMs: PAYMENT_TIMEOUT_MS,
-              seed,
-              ...(amountMsat === undefined ? {} : { amountMsat }),
-            },
+        const refused = perform(batch, {
+          from: 'owner',
+          type: 'pay',
+          request: {
+            invoice,
+            maxFeeMsat,
+            timeoutMs: PAYMENT_TIMEOUT_MS,
+            seed,
+            ...(amountMsat === undefined ? {} : { amountMsat }),
+            ...(maxDelayBlocks === undefined ? {} : { maxCltvDelta: maxDelayBlocks }),
           },
-          maxDelayBlocks,
-        )
+        })
         if (refused !== undefined) return refused
         const record = batch.get(paymentKind, invoice.paymentHash)
         if (record === undefined) throw new Error('a payment that was just made is gone')
