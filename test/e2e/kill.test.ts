@@ -23,6 +23,8 @@ import {
 const PLAN = { capacitySat: 2_000_000, pushMsat: 500_000_000 }
 const FIRST_MSAT = 1_000_000
 const WORKERS = 4
+/** More rounds look for what only happens rarely. */
+const ROUNDS = Number(process.env['LEYDEN_KILL_ROUNDS'] ?? 1)
 
 describe('kill -9', () => {
   let world: World
@@ -65,81 +67,89 @@ describe('kill -9', () => {
       { timeoutMs: 120_000, everyMs: 100 },
     ).then(({ value }) => value)
 
-  it('of every process in turn leaves all money and all channels in place', async () => {
-    const before = { left: await channelOf(alice, left), right: await channelOf(carol, right) }
-    const stop = new AbortController()
-    let next = 0
-    const done: { readonly paymentHash: string; readonly payment: Payment }[] = []
+  it(
+    'of every process in turn leaves all money and all channels in place',
+    async () => {
+      const before = { left: await channelOf(alice, left), right: await channelOf(carol, right) }
+      const stop = new AbortController()
+      let next = 0
+      const done: { readonly paymentHash: string; readonly payment: Payment }[] = []
 
-    /** One payment after the other; the key makes each POST safe to repeat. */
-    const worker = async (): Promise<void> => {
-      while (!stop.signal.aborted) {
-        const amountMsat = FIRST_MSAT + next++
-        const { bolt11, paymentHash } = await insist('an invoice', () => invoice(carol, amountMsat))
-        const key = createHash('sha256').update(bolt11).digest('hex')
-        const begun = await insist('a payment', () =>
-          unwrap(
-            alice.client.v1.payments.$post({ json: { to: bolt11 } }, { headers: { 'idempotency-key': key, prefer: 'wait=20' } }),
-          ),
-        )
-        const payment = await insist('its end', async () => {
-          const found = await paymentOf(alice, begun.id)
-          if (found.status === 'inFlight') throw new Error('in flight')
-          return found
-        })
-        done.push({ paymentHash, payment })
+      /** One payment after the other; the key makes each POST safe to repeat. */
+      const worker = async (): Promise<void> => {
+        while (!stop.signal.aborted) {
+          const amountMsat = FIRST_MSAT + next++
+          const { bolt11, paymentHash } = await insist('an invoice', () => invoice(carol, amountMsat))
+          const key = createHash('sha256').update(bolt11).digest('hex')
+          const begun = await insist('a payment', () =>
+            unwrap(
+              alice.client.v1.payments.$post(
+                { json: { to: bolt11 } },
+                { headers: { 'idempotency-key': key, prefer: 'wait=20' } },
+              ),
+            ),
+          )
+          const payment = await insist('its end', async () => {
+            const found = await paymentOf(alice, begun.id)
+            if (found.status === 'inFlight') throw new Error('in flight')
+            return found
+          })
+          done.push({ paymentHash, payment })
+        }
       }
-    }
-    const workers = Array.from({ length: WORKERS }, worker)
-    const victims = [bob, alice, carol, bob].map((node) => node.daemon)
-    victims.splice(2, 0, world.ledger.daemon)
-    for (const victim of victims) {
-      const count = done.length
-      await waitFor('payments', () => done.length > count + 2, { timeoutMs: 120_000 })
-      const exit = await victim.kill()
-      expect(exit?.signal).toBe('SIGKILL')
-      await pause(300)
-      await victim.start()
-      for (const node of [alice, bob, carol]) {
-        await channelWhere(node, node === carol ? right : left, 'a connected channel', ({ peer }) => peer.connected, 90_000)
-        await waitFor(`${node.name} in step`, async () => (await unwrap(node.client.v1.node.$get())).synced, {
-          timeoutMs: 90_000,
-        })
+      const workers = Array.from({ length: WORKERS }, worker)
+      const victims = [bob, alice, carol, bob].map((node) => node.daemon)
+      victims.splice(2, 0, world.ledger.daemon)
+      for (const victim of Array.from({ length: ROUNDS }, () => victims).flat()) {
+        const count = done.length
+        await waitFor('payments', () => done.length > count + 2, { timeoutMs: 120_000 })
+        await pause(Math.random() * 30)
+        const exit = await victim.kill()
+        expect(exit?.signal).toBe('SIGKILL')
+        await pause(300)
+        await victim.start()
+        for (const node of [alice, bob, carol]) {
+          await channelWhere(node, node === carol ? right : left, 'a connected channel', ({ peer }) => peer.connected, 90_000)
+          await waitFor(`${node.name} in step`, async () => (await unwrap(node.client.v1.node.$get())).synced, {
+            timeoutMs: 90_000,
+          })
+        }
       }
-    }
-    stop.abort()
-    await Promise.all(workers)
-    await settled([alice, bob], left)
-    await settled([bob, carol], right)
+      stop.abort()
+      await Promise.all(workers)
+      await settled([alice, bob], left)
+      await settled([bob, carol], right)
 
-    for (const [node, funding] of [
-      [alice, left],
-      [bob, left],
-      [bob, right],
-      [carol, right],
-    ] as const)
-      expect((await channelOf(node, funding)).state).toBe('normal')
+      for (const [node, funding] of [
+        [alice, left],
+        [bob, left],
+        [bob, right],
+        [carol, right],
+      ] as const)
+        expect((await channelOf(node, funding)).state).toBe('normal')
 
-    // Each payment ended once; the payee has the money of those that succeeded, and of no other.
-    const each = done.filter(({ payment }) => payment.status === 'succeeded').map(({ payment }) => payment)
-    expect(each.length).toBeGreaterThan(victims.length)
-    for (const payment of each) {
-      expect(sha256(payment.preimage as string)).toBe(payment.paymentHash)
-      expect(payment.feeMsat).toBe(1000 + Math.floor((payment.amountMsat * 100) / 1_000_000))
-    }
-    const outcomes = await Promise.all(
-      done.map(async ({ paymentHash, payment }) => {
-        const { status, receivedMsat } = await invoiceOf(carol, paymentHash)
-        return { paid: payment.status === 'succeeded' && payment.amountMsat, received: status === 'settled' && receivedMsat }
-      }),
-    )
-    expect(outcomes.filter(({ paid, received }) => paid !== received)).toEqual([])
-    const sentMsat = each.reduce((sum, payment) => sum + payment.amountMsat, 0)
-    const feesMsat = each.reduce((sum, payment) => sum + (payment.feeMsat as number), 0)
-    expect(new Set(done.map(({ payment }) => payment.id)).size).toBe(done.length)
-    expect((await channelOf(alice, left)).localMsat).toBe(before.left.localMsat - sentMsat - feesMsat)
-    expect((await channelOf(carol, right)).localMsat).toBe(before.right.localMsat + sentMsat)
-    expect((await channelOf(bob, left)).localMsat).toBe(before.left.remoteMsat + sentMsat + feesMsat)
-    expect((await channelOf(bob, right)).localMsat).toBe(before.right.remoteMsat - sentMsat)
-  }, 400_000)
+      // Each payment ended once; the payee has the money of those that succeeded, and of no other.
+      const each = done.filter(({ payment }) => payment.status === 'succeeded').map(({ payment }) => payment)
+      expect(each.length).toBeGreaterThan(victims.length)
+      for (const payment of each) {
+        expect(sha256(payment.preimage as string)).toBe(payment.paymentHash)
+        expect(payment.feeMsat).toBe(1000 + Math.floor((payment.amountMsat * 100) / 1_000_000))
+      }
+      const outcomes = await Promise.all(
+        done.map(async ({ paymentHash, payment }) => {
+          const { status, receivedMsat } = await invoiceOf(carol, paymentHash)
+          return { paid: payment.status === 'succeeded' && payment.amountMsat, received: status === 'settled' && receivedMsat }
+        }),
+      )
+      expect(outcomes.filter(({ paid, received }) => paid !== received)).toEqual([])
+      const sentMsat = each.reduce((sum, payment) => sum + payment.amountMsat, 0)
+      const feesMsat = each.reduce((sum, payment) => sum + (payment.feeMsat as number), 0)
+      expect(new Set(done.map(({ payment }) => payment.id)).size).toBe(done.length)
+      expect((await channelOf(alice, left)).localMsat).toBe(before.left.localMsat - sentMsat - feesMsat)
+      expect((await channelOf(carol, right)).localMsat).toBe(before.right.localMsat + sentMsat)
+      expect((await channelOf(bob, left)).localMsat).toBe(before.left.remoteMsat + sentMsat + feesMsat)
+      expect((await channelOf(bob, right)).localMsat).toBe(before.right.remoteMsat - sentMsat)
+    },
+    400_000 * ROUNDS,
+  )
 })

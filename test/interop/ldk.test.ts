@@ -2,8 +2,8 @@
  * A peer that we did not write: LDK 0.1 over TCP on our ledger. Item 7 of what has to be seen to work.
  * The tests share two LDK nodes and one of ours, and go on from what those before them left.
  */
-import { unwrap } from '@leyden/api/client'
-import type { LightningNode } from '@leyden/devnet-service'
+import { Problem, unwrap } from '@leyden/api/client'
+import { type LightningNode, pause } from '@leyden/devnet-service'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { claimsOf, readBooks, spenderOf } from '../e2e/books.ts'
 import {
@@ -12,11 +12,13 @@ import {
   confirmedSat,
   holdInvoice,
   invoice,
+  invoiceOf,
   invoiceStatus,
   onchain,
   pay,
   payLater,
   paymentEnd,
+  paymentOf,
   secret,
   settled,
   sha256,
@@ -170,6 +172,46 @@ describe.skipIf(!ldkInstalled)('LDK', () => {
     expect((await channelOf(ours, first)).localMsat).toBe(before + moved)
     expect(await ldkMsat(ldk1, first)).toBe(CAPACITY_SAT * 1000 - before - moved)
     expect((await channelOf(ours, first)).state).toBe('normal')
+  })
+
+  it('keeps every payment whole while our process is killed again and again', async () => {
+    const before = (await channelOf(ours, first)).localMsat
+    let moved = 0
+    for (let round = 0; round < 4; round++) {
+      const theirs = await Promise.all(Array.from({ length: 5 }, (_, i) => ldkInvoice(ldk1, 1_100_000 + 10 * round + i)))
+      const our = await Promise.all(Array.from({ length: 5 }, (_, i) => invoice(ours, 1_300_000 + 10 * round + i)))
+      // Some of these calls are cut off; what became of the payment is asked afterwards.
+      const begun = theirs.map(({ bolt11 }) => payLater(ours, bolt11).catch(() => undefined))
+      const begunByLdk = our.map(({ bolt11 }) =>
+        ldkPays(ldk1, bolt11).then(
+          () => true,
+          () => false,
+        ),
+      )
+      await pause(40 * round)
+      await ours.daemon.kill()
+      await ours.daemon.start()
+      await waitFor('a new connection', () => connect(ldk1, ours).then(() => true))
+      await Promise.all(begun)
+      const ends = await Promise.all(
+        theirs.map(async ({ paymentHash }) => {
+          const found = await paymentOf(ours, paymentHash).catch((error: unknown) => {
+            if (error instanceof Problem && error.code === 'not_found') return undefined
+            throw error
+          })
+          return found === undefined ? undefined : await paymentEnd(ours, found.id)
+        }),
+      )
+      for (const payment of ends) if (payment?.status === 'succeeded') moved -= payment.amountMsat
+      const paidByLdk = await Promise.all(begunByLdk)
+      const received = await Promise.all(our.map(({ paymentHash }) => invoiceOf(ours, paymentHash)))
+      expect(received.map(({ status }) => status === 'settled')).toEqual(paidByLdk)
+      for (const { status, receivedMsat } of received) if (status === 'settled') moved += receivedMsat as number
+    }
+    await settled([ours], first)
+    await waitFor('no HTLCs at LDK', async () => (await ldkChannel(ldk1, first))?.htlcs.length === 0)
+    expect(await channelOf(ours, first)).toMatchObject({ state: 'normal', localMsat: before + moved })
+    expect(await ldkMsat(ldk1, first)).toBe(CAPACITY_SAT * 1000 - before - moved)
   })
 
   it('pays another LDK through us', async () => {
