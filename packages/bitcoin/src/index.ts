@@ -1,4 +1,5 @@
 export * from './address.ts'
+export * from './block-filter.ts'
 export * from './block.ts'
 export * from './consensus/block.ts'
 export * from './consensus/header.ts'
@@ -10,6 +11,7 @@ export * from './interpreter.ts'
 export * from './networks.ts'
 export * from './psbt-final.ts'
 export * from './psbt.ts'
+export * from './script-error-text.ts'
 export * from './script-text.ts'
 export * from './script.ts'
 export {

@@ -11,6 +11,7 @@ import {
   isFinalTx,
   MANDATORY_SCRIPT_FLAGS,
   outpointKey,
+  scriptErrorText,
   STANDARD_SCRIPT_FLAGS,
   sigOpsCost,
   txid,
@@ -110,8 +111,8 @@ const checkScripts = (tx: Tx, prevouts: readonly TxOutput[], { scriptsPassed }: 
   const detail = `input ${failed.inputIndex}`
   const mandatory = verifyTx(tx, prevouts, MANDATORY_SCRIPT_FLAGS)
   return mandatory === undefined
-    ? rejection('policy', `non-mandatory-script-verify-flag (${failed.error})`, detail)
-    : rejection('consensus', `mandatory-script-verify-flag-failed (${mandatory.error})`, detail)
+    ? rejection('policy', `non-mandatory-script-verify-flag (${scriptErrorText(failed.error)})`, detail)
+    : rejection('consensus', `mandatory-script-verify-flag-failed (${scriptErrorText(failed.error)})`, detail)
 }
 
 /** All checks but what it must pay, which a child may do for it. */

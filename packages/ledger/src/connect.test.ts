@@ -216,10 +216,12 @@ describe('transactions in a block', () => {
     const { chain, coinbase } = ripe()
     const never = buildScript(OP.OP_0)
     const wrongScript = pay([{ ...outputOf(coinbase), witness: [never] }], [SUBSIDY])
-    expect(reasonOf(chain, [wrongScript])).toBe('mandatory-script-verify-flag-failed (WITNESS_PROGRAM_MISMATCH)')
+    expect(reasonOf(chain, [wrongScript])).toBe('mandatory-script-verify-flag-failed (Witness program hash mismatch)')
     const trap = pay([outputOf(coinbase)], [SUBSIDY], { scriptPubKey: p2wshOf(never) })
     const victim = pay([{ ...outputOf(trap), witness: [never] }], [SUBSIDY])
-    expect(reasonOf(chain, [trap, victim])).toBe('mandatory-script-verify-flag-failed (EVAL_FALSE)')
+    expect(reasonOf(chain, [trap, victim])).toBe(
+      'mandatory-script-verify-flag-failed (Script evaluated without error but finished with a false/empty top stack element)',
+    )
   })
 
   it('obey CHECKLOCKTIMEVERIFY and CHECKSEQUENCEVERIFY (BIP 65, BIP 112)', () => {
@@ -230,9 +232,9 @@ describe('transactions in a block', () => {
     const both = { ...fund, outputs: [...fund.outputs, { value: Sat(SUBSIDY / 2n), scriptPubKey: p2wshOf(csv) }] }
     grow(chain, 1, [both])
     const early = pay([{ ...outputOf(both, 0), witness: [cltv] }], [1n], { lockTime: 100 })
-    expect(reasonOf(chain, [early])).toBe('mandatory-script-verify-flag-failed (UNSATISFIED_LOCKTIME)')
+    expect(reasonOf(chain, [early])).toBe('mandatory-script-verify-flag-failed (Locktime requirement not satisfied)')
     const hasty = pay([{ ...outputOf(both, 1), witness: [csv], sequence: 1 }], [1n])
-    expect(reasonOf(chain, [hasty])).toBe('mandatory-script-verify-flag-failed (UNSATISFIED_LOCKTIME)')
+    expect(reasonOf(chain, [hasty])).toBe('mandatory-script-verify-flag-failed (Locktime requirement not satisfied)')
     grow(chain, 4)
     expect(reasonOf(chain, [pay([{ ...outputOf(both, 1), witness: [csv], sequence: 5 }], [1n])])).toBe('ok')
   })

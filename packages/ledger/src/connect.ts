@@ -14,6 +14,7 @@ import {
   MAX_MONEY,
   outpointKey,
   Sat,
+  scriptErrorText,
   scriptFlagsAt,
   sequenceLocks,
   sequenceLocksMet,
@@ -130,7 +131,7 @@ export const connectBlock = (block: Block, context: ConnectContext): ConnectedBl
       const failed = verifyTx(tx, prevouts, flags)
       if (failed !== undefined)
         return blockViolation(
-          `mandatory-script-verify-flag-failed (${failed.error})`,
+          `mandatory-script-verify-flag-failed (${scriptErrorText(failed.error)})`,
           `tx ${txid(tx)} input ${failed.inputIndex}`,
         )
     }

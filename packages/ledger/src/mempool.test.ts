@@ -161,11 +161,11 @@ describe('a transaction', () => {
   it('must have scripts that pass', () => {
     const tx = spend(0, 1000)
     const wrong = { ...tx, inputs: [{ ...tx.inputs[0]!, witness: [buildScript(OP.OP_0)] }] }
-    expect(judge(wrong)).toBe('mandatory-script-verify-flag-failed (WITNESS_PROGRAM_MISMATCH)')
+    expect(judge(wrong)).toBe('mandatory-script-verify-flag-failed (Witness program hash mismatch)')
     const lazy = buildScript(OP.OP_IF, OP.OP_1, OP.OP_ENDIF)
     const funding = add(spend(1, 1000, { scriptPubKey: p2wshOf(lazy) }))
     const notMinimal = pay([{ ...outputOf(funding), witness: [Uint8Array.of(2), lazy] }], [1000n])
-    expect(judge(notMinimal)).toBe('non-mandatory-script-verify-flag (MINIMALIF)')
+    expect(judge(notMinimal)).toBe('non-mandatory-script-verify-flag (OP_IF/NOTIF argument must be minimal)')
     expect(judge(pay([{ ...outputOf(funding), witness: [Uint8Array.of(1), lazy] }], [1000n]))).toBe('ok')
   })
 
