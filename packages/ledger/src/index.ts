@@ -1,5 +1,6 @@
 export * from './accept.ts'
 export * from './coin.ts'
+export * from './confirmations.ts'
 export * from './connect.ts'
 export * from './fee-estimate.ts'
 export * from './header-tree.ts'
