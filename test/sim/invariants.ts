@@ -207,6 +207,7 @@ const tell = (world: World, text: string, endedAtMs: number | undefined): void =
 const checkEnds = (world: World, name: Name, node: Node): void => {
   const { ended } = memoryOf(world)
   const once = (what: string, end: string): void => {
+    if (name === world.stale) return
     const before = ended.get(what)
     if (before !== undefined && before !== end) world.fail(`${what} ended in ${before}, and now in ${end}`)
     ended.set(what, end)
@@ -227,7 +228,8 @@ const checkEnds = (world: World, name: Name, node: Node): void => {
         world.fail(`${what} has no preimage`)
       if ((payment.feeMsat ?? 0n) > payment.maxFeeMsat)
         world.fail(`${what} paid ${payment.feeMsat} of at most ${payment.maxFeeMsat}`)
-    } else if (ended.get(what) !== undefined) world.fail(`${what} had ended in ${ended.get(what)}, and now is ${end}`)
+    } else if (ended.get(what) !== undefined && name !== world.stale)
+      world.fail(`${what} had ended in ${ended.get(what)}, and now is ${end}`)
     const alive = payment.attempts.filter(({ status }) => status === 'inFlight').length
     if (alive > 1) world.fail(`${what} has ${alive} attempts in flight`)
   }
@@ -243,6 +245,7 @@ const checkEnds = (world: World, name: Name, node: Node): void => {
     if (channel.active.length > 0 && channel.phase.name !== 'closing' && channel.phase.name !== 'closed')
       checkBalances(world, name, channel)
     if (channel.phase.name === 'closed') once(`${name} channel ${id}`, channel.phase.how)
+    if (world.stale !== undefined && (name === world.stale || channel.remoteNodeId === world.idOf(world.stale))) continue
     const kind = channel.onchain?.spend?.kind
     if (kind === 'revoked' || kind === 'future' || kind === 'unknown')
       world.fail(`${name} ${id}: a ${kind} commitment is in the chain`)
@@ -259,6 +262,7 @@ export const check = (world: World): void => {
       if (channel.phase.name === 'closed' || channel.active.length === 0) continue
       for (const other of NAMES) {
         if (world.idOf(other) !== channel.remoteNodeId) continue
+        if (name === world.stale || other === world.stale) continue
         const twin = world.node(other)?.channels().get(channel.channelId)
         if (twin !== undefined && twin.active.length > 0) checkAgreement(world, name, channel, twin)
       }

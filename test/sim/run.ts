@@ -1,5 +1,5 @@
 /**
- * Runs seeds by hand: node --conditions=@leyden/source --import tsx test/sim/run.ts [--seed N] [--seeds M] [--actions K] [--verbose]
+ * Runs seeds by hand: node --conditions=@leyden/source --import tsx test/sim/run.ts [--seed N] [--seeds M] [--actions K] [--old-copy] [--verbose]
  * A seed that breaks something is printed with the end of its trace; the exit code says whether one did.
  */
 import { parseArgs } from 'node:util'
@@ -11,6 +11,7 @@ const { values } = parseArgs({
     seeds: { type: 'string', default: '1' },
     actions: { type: 'string' },
     lines: { type: 'string', default: '60' },
+    'old-copy': { type: 'boolean', default: false },
     verbose: { type: 'boolean', default: false },
   },
 })
@@ -23,6 +24,7 @@ let bad = 0
 for (let seed = first; seed < first + Number(values.seeds); seed++) {
   const started = cpu()
   const outcome = await runSeed(seed, {
+    oldCopy: values['old-copy'],
     ...(values.verbose ? { onLine: (line: string) => print(line) } : {}),
     ...(values.actions === undefined ? {} : { actions: Number(values.actions) }),
   })

@@ -1,12 +1,12 @@
 /** The tests of a range of seeds; each test file takes a part, so that the workers share them. */
 import { expect, it } from 'vitest'
-import { runSeed } from './scenario.ts'
+import { type RunOptions, runSeed } from './scenario.ts'
 
 /** How much of a trace is shown for a seed that breaks something. The whole: run.ts --verbose --seed N. */
 const SHOWN_LINES = 60
 
 /** One seed must break nothing. */
-export const testSeed = (seed: number, options: { readonly actions?: number } = {}): void => {
+export const testSeed = (seed: number, options: RunOptions = {}): void => {
   it(`seed ${seed}`, { timeout: 120_000 }, async () => {
     const { broken, lines, traceHash } = await runSeed(seed, options)
     const story = broken.length === 0 ? [] : [...broken, `seed ${seed} ${traceHash} ended so:`, ...lines.slice(-SHOWN_LINES)]
@@ -14,6 +14,6 @@ export const testSeed = (seed: number, options: { readonly actions?: number } = 
   })
 }
 
-export const testSeeds = (first: number, count: number): void => {
-  for (let seed = first; seed < first + count; seed++) testSeed(seed)
+export const testSeeds = (first: number, count: number, options: RunOptions = {}): void => {
+  for (let seed = first; seed < first + count; seed++) testSeed(seed, options)
 }

@@ -5,10 +5,11 @@
 import type { Channel } from '@leyden/channel'
 import { outpointKey } from '@leyden/bitcoin'
 import type { ChannelId } from '@leyden/lnwire'
+import { Disk } from '@leyden/runtime'
 import { account } from './accounting.ts'
 import { act, catchUp, newStory, openChannel, type Story, unblockAll } from './actions.ts'
 import { check, noteBroadcast, observe } from './invariants.ts'
-import { createWorld, fundNodes, mine, NAMES, type World, type WorldOptions } from './world.ts'
+import { copyDisk, createWorld, fundNodes, mine, NAMES, type World, type WorldOptions } from './world.ts'
 
 export interface Outcome {
   readonly seed: number
@@ -68,7 +69,9 @@ const begin = async (world: World): Promise<void> => {
 
 /** The opener gave it up before it was funded, and the accepter could not hear of it: it waits for two weeks of blocks. */
 const isGhost = (world: World, channel: Channel): boolean => {
-  if (channel.role !== 'accepter' || channel.active[0]?.funding.confirmed !== undefined) return false
+  if (channel.active[0]?.funding.confirmed !== undefined) return false
+  if (world.stale !== undefined && world.idOf(world.stale) === channel.remoteNodeId) return true
+  if (channel.role !== 'accepter') return false
   const opener = NAMES.find((name) => world.idOf(name) === channel.remoteNodeId)!
   const twin = world.node(opener)?.channels().get(channel.channelId)
   return twin === undefined || (twin.phase.name === 'closed' && twin.phase.how === 'neverFunded')
@@ -118,9 +121,11 @@ const calm = async (world: World, story: Story): Promise<void> => {
       for (const name of NAMES) {
         const node = world.node(name)
         if (node === undefined) continue
-        for (const [id, { phase }] of node.channels()) {
-          if (phase.name !== 'normal') continue
-          const force = random.chance(0.3)
+        for (const [id, { phase, active }] of node.channels()) {
+          // A peer that has forgotten the channel never says that it is ready.
+          const hangs = phase.name === 'awaitingReady' && active[0]?.funding.confirmed !== undefined && blocks > 20
+          if (phase.name !== 'normal' && !hangs) continue
+          const force = hangs || random.chance(0.3)
           world.say(`${name} ends ${id.slice(0, 8)}${force ? ' by force' : ''}`)
           await world.wait(node.close(id as ChannelId, { force }), 'end')
         }
@@ -141,7 +146,34 @@ const calm = async (world: World, story: Story): Promise<void> => {
   world.say(`settled after ${blocks} blocks`)
 }
 
-export const runSeed = async (seed: number, options: WorldOptions & { readonly actions?: number } = {}): Promise<Outcome> => {
+export interface RunOptions extends WorldOptions {
+  /** As many actions; else as many as the seed says. */
+  readonly actions?: number
+  /** On the way, one node is started on an old copy of its data. */
+  readonly oldCopy?: boolean
+}
+
+/** A node's data are copied; later it crashes, and comes back with the copy. */
+const forgetful = (world: World, count: number): ((done: number) => void) => {
+  const name = world.random.pick(NAMES)
+  const copiedAt = world.random.below(count >> 1)
+  const restoredAt = copiedAt + 1 + world.random.below(count - copiedAt - 1)
+  const copy = new Disk()
+  return (done) => {
+    if (done === copiedAt) {
+      world.say(`the data of ${name} are copied`)
+      copyDisk(world.sim.disk(name), copy)
+    }
+    if (done !== restoredAt) return
+    world.crash(name)
+    world.stale = name
+    copyDisk(copy, world.sim.disk(name))
+    world.say(`${name} comes back with its old data`)
+    world.boot(name)
+  }
+}
+
+export const runSeed = async (seed: number, options: RunOptions = {}): Promise<Outcome> => {
   const world = await createWorld(seed, options)
   const story = newStory()
   world.onNode = (name, node) => observe(world, name, node)
@@ -151,7 +183,11 @@ export const runSeed = async (seed: number, options: WorldOptions & { readonly a
   try {
     await begin(world)
     const count = options.actions ?? 30 + world.random.below(30)
-    while (story.actions < count && !isOver(world)) await act(world, story)
+    const lose = options.oldCopy === true ? forgetful(world, count) : undefined
+    while (story.actions < count && !isOver(world)) {
+      lose?.(story.actions)
+      await act(world, story)
+    }
     if (!isOver(world)) await calm(world, story)
     if (!isOver(world)) summary = await account(world, story)
   } catch (error) {
