@@ -267,7 +267,7 @@ describe('the mempool', () => {
         wtxid: wtxid(good),
         allowed: true,
         vsize: 96,
-        fees: { base: 0.00001, 'effective-feerate': 0.00010417, 'effective-includes': [wtxid(good)] },
+        fees: { base: 0.00001, 'effective-feerate': 0.00010416, 'effective-includes': [wtxid(good)] },
       },
     ])
     const missing = pay([outputOf(good)], [1000n])

@@ -3,13 +3,16 @@
  * Codes: Bitcoin Core rpc/protocol.h.
  */
 import { hexToBytes } from '@leyden/codec'
-import { BlockHash, decodeTx, Txid, type Tx } from '@leyden/bitcoin'
+import { BlockHash, decodeTx, MAX_MONEY, Txid, type Tx } from '@leyden/bitcoin'
 
 export const RPC = {
   misc: -1,
   type: -3,
   invalidAddressOrKey: -5,
   invalidParameter: -8,
+  nodeAlreadyAdded: -23,
+  nodeNotAdded: -24,
+  nodeNotConnected: -29,
   database: -20,
   deserialization: -22,
   verify: -25,
@@ -18,6 +21,7 @@ export const RPC = {
   invalidRequest: -32600,
   methodNotFound: -32601,
   internal: -32603,
+  invalidParams: -32602,
   parse: -32700,
 } as const
 
@@ -31,7 +35,7 @@ export class RpcError extends Error {
   }
 }
 
-const kindOf = (value: unknown): string => {
+export const kindOf = (value: unknown): string => {
   if (value === null || value === undefined) return 'null'
   if (Array.isArray(value)) return 'array'
   const kind = typeof value
@@ -64,30 +68,42 @@ export const parseTx = (hex: unknown, problem = 'TX decode failed. Make sure the
   throw new RpcError(RPC.deserialization, problem)
 }
 
+/** A JSON value of bytes in hex. */
+export const parseHexBytes = (value: unknown, name: string): Uint8Array => {
+  if (typeof value === 'string' && HEX.test(value)) return hexToBytes(value.toLowerCase())
+  throw new RpcError(RPC.invalidParameter, `${name} must be hexadecimal string (not '${String(value).slice(0, 100)}')`)
+}
+
 /** Bitcoin amounts come as numbers or strings of at most eight decimals. Satoshi. */
-const parseAmount = (value: unknown): bigint => {
+export const parseAmount = (value: unknown): bigint => {
   if (typeof value !== 'number' && typeof value !== 'string') throw new RpcError(RPC.type, 'Amount is not a number or string')
   const text = typeof value === 'number' ? value.toFixed(8) : value
-  const match = /^(\d{1,8})(?:\.(\d{1,8}))?$/.exec(text)
+  const match = /^-?(\d{1,8})(?:\.(\d{1,8}))?$/.exec(text)
   if (match === null || (typeof value === 'number' && Number(text) !== value)) throw new RpcError(RPC.type, 'Invalid amount')
-  return BigInt(match[1] as string) * 100_000_000n + BigInt((match[2] ?? '').padEnd(8, '0'))
+  const sat = BigInt(match[1] as string) * 100_000_000n + BigInt((match[2] ?? '').padEnd(8, '0'))
+  if (text.startsWith('-') || sat > MAX_MONEY) throw new RpcError(RPC.type, 'Amount out of range')
+  return sat
 }
 
 /** The arguments of a call. A missing or null one takes the default where there is one. */
 export class Arguments {
   readonly #values: readonly unknown[]
   readonly #names: readonly string[]
+  readonly #usage: string
 
-  constructor(values: readonly unknown[], names: readonly string[]) {
+  /** `usage` answers a call that leaves out what it must give. Names with `|` are known by each of them. */
+  constructor(values: readonly unknown[], names: readonly string[], usage = 'missing parameter') {
+    this.#usage = usage
     this.#values = values
     this.#names = names
   }
 
   #name(at: number): string {
-    return this.#names[at] ?? String(at + 1)
+    return (this.#names[at] ?? String(at + 1)).split('|')[0] as string
   }
 
   #wrongType(at: number, expected: string): RpcError {
+    if (at >= this.#values.length) return new RpcError(RPC.misc, this.#usage)
     const got = kindOf(this.#values[at])
     const what = `    "Position ${at + 1} (${this.#name(at)})": "JSON value of type ${got} is not of expected type ${expected}"`
     return new RpcError(RPC.type, `Wrong type passed:\n{\n${what}\n}`)
@@ -118,6 +134,11 @@ export class Arguments {
     if (typeof value !== 'number') throw this.#wrongType(at, 'number')
     if (!Number.isSafeInteger(value) || Math.abs(value) > 0x7fff_ffff) throw new RpcError(RPC.misc, 'JSON integer out of range')
     return value
+  }
+
+  /** As given, for callers that echo. */
+  all(): readonly unknown[] {
+    return this.#values
   }
 
   /** A number, or a boolean that stands for 0 or 1, as older callers send. */
@@ -170,6 +191,3 @@ export class Arguments {
     })
   }
 }
-
-/** Satoshi as the number of bitcoins that JSON-RPC speaks. */
-export const btc = (sat: bigint): number => Number(sat) / 1e8

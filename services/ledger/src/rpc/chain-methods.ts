@@ -14,7 +14,8 @@ import {
 } from '@leyden/bitcoin'
 import { leaves, medianTimePast, type HeaderEntry } from '@leyden/ledger'
 import type { LedgerEngine } from '../engine.ts'
-import { btc, parseTx, RPC, RpcError } from './call.ts'
+import { RPC, RpcError } from './call.ts'
+import { btc } from './json-text.ts'
 import { blockJson, chainWorkHex, confirmations, difficulty, headerJson, scriptJson, txJson, type Json } from './json.ts'
 import type { Methods, RpcContext } from './method.ts'
 
@@ -140,7 +141,7 @@ export const chainMethods: Methods = {
     },
   },
   getblock: {
-    params: ['blockhash', 'verbosity'],
+    params: ['blockhash', 'verbosity|verbose'],
     about: 'A block: 0 in hex, 1 with txids, 2 with transactions, 3 with what they spend.',
     run({ engine }, args) {
       const hash = args.blockHash(0)
@@ -169,7 +170,7 @@ export const chainMethods: Methods = {
     },
   },
   getrawtransaction: {
-    params: ['txid', 'verbosity', 'blockhash'],
+    params: ['txid', 'verbosity|verbose', 'blockhash'],
     about: 'A transaction of the mempool or of the active chain: 0 in hex, 1 as JSON, 2 with fee and what it spends.',
     async run({ engine }, args) {
       const id = args.txid(0)
@@ -196,14 +197,6 @@ export const chainMethods: Methods = {
               blocktime: entry.header.time,
             }),
       }
-    },
-  },
-  decoderawtransaction: {
-    params: ['hexstring', 'iswitness'],
-    about: 'A transaction in hex as JSON.',
-    run({ engine }, args) {
-      const { hex: _hex, ...fields } = txJson(parseTx(args.string(0), 'TX decode failed'), engine.network)
-      return fields
     },
   },
   gettxout: {

@@ -1,9 +1,10 @@
 /** Headers, blocks and transactions as Bitcoin Core 28's JSON shows them (core_write.cpp, rpc/blockchain.cpp). */
-import { bytesToHex } from '@leyden/codec'
+import { bytesToHex, hexToBytes } from '@leyden/codec'
 import {
   blockBaseSize,
   blockTotalSize,
   blockWeight,
+  checkSignatureEncoding,
   classifyScript,
   encodeAddress,
   encodeTx,
@@ -13,6 +14,7 @@ import {
   txTotalSize,
   txVsize,
   txWeight,
+  VERIFY,
   wtxid,
   type Block,
   type Coin,
@@ -21,9 +23,10 @@ import {
 } from '@leyden/bitcoin'
 import { medianTimePast, totalOf, withAncestors, withDescendants, type HeaderEntry, type MempoolEntry } from '@leyden/ledger'
 import type { LedgerEngine } from '../engine.ts'
-import { btc } from './call.ts'
+import { btc, type Json } from './json-text.ts'
+import { outputDescriptor } from './descriptor.ts'
 
-export type Json = null | boolean | number | string | readonly Json[] | { readonly [name: string]: Json }
+export type { Json } from './json-text.ts'
 
 /** Drops what is undefined: JSON has no such value. */
 type Loose = { readonly [name: string]: Json | undefined }
@@ -85,6 +88,7 @@ const SCRIPT_TYPES = {
 export const scriptJson = (script: Uint8Array, network: Network): { readonly [name: string]: Json } =>
   object({
     asm: scriptToText(script),
+    desc: outputDescriptor(script, network),
     hex: bytesToHex(script),
     address: encodeAddress(script, network),
     type: SCRIPT_TYPES[classifyScript(script).type],
@@ -96,6 +100,34 @@ const coinJson = ({ output, height, coinbase }: Coin, network: Network): Json =>
   value: btc(output.value),
   scriptPubKey: scriptJson(output.scriptPubKey, network),
 })
+
+const SIGHASH_NAMES: ReadonlyMap<number, string> = new Map([
+  [0x01, 'ALL'],
+  [0x81, 'ALL|ANYONECANPAY'],
+  [0x02, 'NONE'],
+  [0x82, 'NONE|ANYONECANPAY'],
+  [0x03, 'SINGLE'],
+  [0x83, 'SINGLE|ANYONECANPAY'],
+])
+
+const isSignature = (bytes: Uint8Array): boolean => {
+  try {
+    checkSignatureEncoding(bytes, VERIFY.STRICTENC)
+    return bytes.length > 0
+  } catch {
+    return false
+  }
+}
+
+/** Signatures show what they sign by name, as `3044...[ALL]`. */
+const scriptSigText = (script: Uint8Array): string =>
+  scriptToText(script)
+    .split(' ')
+    .map((word) => {
+      if (word.length < 18 || !/^([0-9a-f]{2})+$/.test(word) || !isSignature(hexToBytes(word))) return word
+      return `${word.slice(0, -2)}[${SIGHASH_NAMES.get(parseInt(word.slice(-2), 16))}]`
+    })
+    .join(' ')
 
 /** `spent`: the coins of the inputs, for the fee; shown themselves when `withPrevouts`. */
 export const txJson = (
@@ -122,7 +154,7 @@ export const txJson = (
           : {
               txid: outpoint.txid,
               vout: outpoint.vout,
-              scriptSig: { asm: scriptToText(scriptSig), hex: bytesToHex(scriptSig) },
+              scriptSig: { asm: scriptSigText(scriptSig), hex: bytesToHex(scriptSig) },
             }),
         txinwitness: witness.length === 0 ? undefined : witness.map((item) => bytesToHex(item)),
         prevout: withPrevouts && coin !== undefined ? coinJson(coin, network) : undefined,

@@ -10,12 +10,13 @@ import {
 } from '@leyden/ledger'
 import { MAX_PACKAGE_COUNT } from '../broadcast.ts'
 import type { LedgerEngine, TransactionOutcome } from '../engine.ts'
-import { btc, parseHash, parseTx, RPC, RpcError, type Arguments } from './call.ts'
-import { mempoolEntryJson, type Json } from './json.ts'
+import { parseHash, parseTx, RPC, RpcError, type Arguments } from './call.ts'
+import { btc, type Json } from './json-text.ts'
+import { mempoolEntryJson } from './json.ts'
 import type { Methods } from './method.ts'
 
 /** Bitcoin per 1000 virtual bytes. */
-const btcPerKvb = (satPerKvb: number): number => Math.round(satPerKvb) / 1e8
+const btcPerKvb = (satPerKvb: number): Json => btc(BigInt(Math.floor(satPerKvb)))
 
 /** The message of a refusal: reason, and what more there is to say. */
 const message = ({ reason, detail }: Rejection): string =>
@@ -120,7 +121,7 @@ export const mempoolMethods: Methods = {
     params: ['package', 'maxfeerate', 'maxburnamount'],
     about: 'Takes a child with its parents into the mempool; the child may pay for them.',
     async run({ engine }, args) {
-      const transactions = args.transactions(0, 1, MAX_PACKAGE_COUNT)
+      const transactions = args.transactions(0, 2, MAX_PACKAGE_COUNT)
       const maxFeeratePerKvb = args.maxFeerate(1)
       const maxBurn = args.amount(2, 0n)
       for (const tx of transactions) checkBurn(tx, maxBurn)

@@ -3,6 +3,7 @@ import { bytesToHex } from '@leyden/codec'
 import { classifyScript, decodeAddress, encodeAddress, isAddressProblem, witnessProgram } from '@leyden/bitcoin'
 import { INCREMENTAL_FEERATE_PER_KVB, MIN_RELAY_FEERATE_PER_KVB } from '@leyden/ledger'
 import { RPC, RpcError } from './call.ts'
+import { btc } from './json-text.ts'
 import type { Methods } from './method.ts'
 
 /** The release of Bitcoin Core whose answers these are; the user agent says who we are. */
@@ -31,8 +32,8 @@ export const nodeMethods: Methods = {
         connections_in: inbound,
         connections_out: all.length - inbound,
         networks: [{ name: 'ipv4', limited: false, reachable: true, proxy: '', proxy_randomize_credentials: false }],
-        relayfee: MIN_RELAY_FEERATE_PER_KVB / 1e8,
-        incrementalfee: INCREMENTAL_FEERATE_PER_KVB / 1e8,
+        relayfee: btc(BigInt(MIN_RELAY_FEERATE_PER_KVB)),
+        incrementalfee: btc(BigInt(INCREMENTAL_FEERATE_PER_KVB)),
         localaddresses: [],
         warnings: [],
       }

@@ -9,11 +9,12 @@ import { isAuthorized, type Credentials } from '../credentials.ts'
 import type { Log } from '@leyden/runtime'
 import { Arguments, RPC, RpcError } from './call.ts'
 import { chainMethods } from './chain-methods.ts'
-import type { Json } from './json.ts'
+import { jsonText, type Json } from './json-text.ts'
 import { mempoolMethods } from './mempool-methods.ts'
 import type { Method, Methods, RpcContext } from './method.ts'
 import { miningMethods } from './mining-methods.ts'
 import { nodeMethods } from './node-methods.ts'
+import { rawMethods } from './raw-methods.ts'
 
 /** A block in hex is at most 8 MB. */
 const MAX_BODY_BYTES = 32 * 1024 * 1024
@@ -31,7 +32,7 @@ const help: Method = {
   },
 }
 
-const table: Methods = { ...chainMethods, ...mempoolMethods, ...miningMethods, ...nodeMethods, help }
+const table: Methods = { ...chainMethods, ...mempoolMethods, ...miningMethods, ...nodeMethods, ...rawMethods, help }
 const methods: ReadonlyMap<string, Method> = new Map(Object.entries(table))
 
 const usage = (name: string): string => [name, ...(methods.get(name)?.params ?? []).map((param) => `( ${param} )`)].join(' ')
@@ -76,24 +77,32 @@ const parseRequest = (
   return { version, id: version === 'v1' ? (id ?? null) : id, method, params }
 }
 
-const argumentsOf = (method: Method, params: unknown): Arguments => {
-  if (params === undefined || params === null) return new Arguments([], method.params)
+const argumentsOf = (name: string, method: Method, params: unknown): Arguments => {
+  const text = `${usage(name)}\n\n${method.about}`
+  if (params === undefined || params === null) return new Arguments([], method.params, text)
   if (Array.isArray(params)) {
     if (params.length > method.params.length) throw new RpcError(RPC.misc, 'too many parameters')
-    return new Arguments(params, method.params)
+    return new Arguments(params, method.params, text)
   }
   if (typeof params !== 'object') throw new RpcError(RPC.invalidRequest, 'Params must be an array or object')
   const values: unknown[] = []
-  for (const [name, value] of Object.entries(params)) {
+  const given = Object.entries(params)
+  // The positional ones first, whatever the order of the names.
+  for (const [name, value] of given.toSorted(([a], [b]) => Number(b === 'args') - Number(a === 'args'))) {
     if (name === 'args' && Array.isArray(value)) {
       value.forEach((one, at) => (values[at] = one))
       continue
     }
-    const at = method.params.indexOf(name)
+    const at = method.params.findIndex((param) => param.split('|').includes(name))
     if (at < 0) throw new RpcError(RPC.invalidParameter, `Unknown named parameter ${name.slice(0, 100)}`)
+    if (values[at] !== undefined)
+      throw new RpcError(
+        RPC.invalidParameter,
+        `Parameter ${name.slice(0, 100)} specified twice both as positional and named argument`,
+      )
     values[at] = value
   }
-  return new Arguments(values, method.params)
+  return new Arguments(values, method.params, text)
 }
 
 /** Runs one call. Never throws: a fault of ours is told as an internal error, and logged. */
@@ -101,7 +110,7 @@ const execute = async (context: RpcContext, log: Log, { method: name, params }: 
   const method = methods.get(name)
   if (method === undefined) return new RpcError(RPC.methodNotFound, 'Method not found')
   try {
-    return await method.run(context, argumentsOf(method, params))
+    return await method.run(context, argumentsOf(name, method, params))
   } catch (error) {
     if (error instanceof RpcError) return error
     log.error({ method: name, error: String(error) }, 'RPC call failed')
@@ -170,7 +179,7 @@ export const createRpcApp = (context: RpcContext, credentials: Credentials, log:
     if (c.req.path !== '/') return c.body(null, 404)
     const { status, json } = await answer(await c.req.text())
     if (json === undefined) return c.body(null, 204)
-    return c.body(`${JSON.stringify(json)}\n`, status as 200, { 'Content-Type': 'application/json' })
+    return c.body(`${jsonText(json)}\n`, status as 200, { 'Content-Type': 'application/json' })
   })
   app.onError((error, c) => {
     log.error({ error: String(error) }, 'RPC request failed')
