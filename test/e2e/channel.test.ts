@@ -11,9 +11,14 @@ import {
   channelWhere,
   confirmedSat,
   createWorld,
+  holdInvoice,
   invoice,
   invoiceOf,
+  invoiceStatus,
   pay,
+  payLater,
+  paymentEnd,
+  secret,
   settled,
   sha256,
   waitFor,
@@ -150,5 +155,40 @@ describe('a channel', () => {
       { alice: aliceSat - closingFeeSat, carol: carolSat },
       { alice: aliceSat, carol: carolSat - closingFeeSat },
     ]).toContainEqual(gained)
+  })
+
+  it('that is to be closed waits for its HTLCs, takes no new ones, and then closes', async () => {
+    const channel = await world.channel(alice, carol, { capacitySat: CAPACITY_SAT, pushMsat: 300_000_000 })
+    const txid = channel.fundingTxid as string
+    const start = { alice: await confirmedSat(alice), carol: await confirmedSat(carol) }
+    const one = secret()
+    const { id } = await payLater(alice, (await holdInvoice(carol, 50_000_000, one)).bolt11)
+    await invoiceStatus(carol, one.paymentHash, 'accepted')
+    const closing = await unwrap(
+      alice.client.v1.channels[':channelId'].close.$post({ param: { channelId: channel.channelId }, json: {} }),
+    )
+    expect(closing.state).toBe('shuttingDown')
+    await channelWhere(carol, txid, 'a channel that shuts down', ({ state }) => state === 'shuttingDown')
+    expect((await pay(alice, (await invoice(carol, 1000)).bolt11)).status).toBe('failed')
+    // A restart in the middle changes nothing.
+    await carol.daemon.kill()
+    await carol.daemon.start()
+    await channelWhere(carol, txid, 'the peer again', ({ peer }) => peer.connected)
+    expect(await world.rpc.mempool()).toEqual([])
+    await unwrap(
+      carol.client.v1.invoices[':paymentHash'].settle.$post({
+        param: { paymentHash: one.paymentHash },
+        json: { preimage: one.preimage },
+      }),
+    )
+    expect(await paymentEnd(alice, id)).toMatchObject({ status: 'succeeded', preimage: one.preimage })
+    await waitFor('the closing transaction', async () => (await world.rpc.mempool()).length > 0)
+    await world.mine(6)
+    for (const node of [alice, carol]) await channelWhere(node, txid, 'a closed channel', ({ state }) => state === 'closed')
+    const books = await readBooks(world.rpc)
+    const spend = spenderOf(books, txid, channel.fundingVout as number)
+    const gained = { alice: (await confirmedSat(alice)) - start.alice, carol: (await confirmedSat(carol)) - start.carol }
+    expect(gained.alice + gained.carol).toBe(CAPACITY_SAT - (spend?.feeSat as number))
+    expect([350_000, 350_000 - (spend?.feeSat as number)]).toContain(gained.carol)
   })
 })
