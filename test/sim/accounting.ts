@@ -91,9 +91,10 @@ const channelsOf = (world: World, books: Books): Sides[] => {
       const twin = world.node(peer)?.channels().get(id)
       if (twin === undefined && name !== world.stale && peer !== world.stale)
         world.fail(`${name} has a channel ${id} that ${peer} does not know`)
+      const known = name === world.stale && twin !== undefined ? mirrored(twin) : channel
       const [ours, theirs] = [
-        { name, channel },
-        { name: peer, channel: twin ?? mirrored(channel) },
+        { name, channel: known },
+        { name: peer, channel: twin === undefined || peer === world.stale ? mirrored(channel) : twin },
       ]
       const [opener, accepter] = channel.role === 'opener' ? [ours, theirs] : [theirs, ours]
       found.set(id, { opener, accepter, outpoint: outpointKey(outpoint) })
