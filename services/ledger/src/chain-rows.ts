@@ -174,7 +174,7 @@ export const readMempool = async (store: Store): Promise<{ time: number; tx: Tx 
   return rows.sort((a, b) => a.time - b.time)
 }
 
-/** Every coin of the UTXO set, in key order: for tests and audits, not for a node at work. */
+/** Every coin of the UTXO set, in key order: by the bytes of the txid, then by vout. */
 export async function* readAllCoins(store: Store): AsyncIterable<readonly [Uint8Array, Coin]> {
   for await (const [rowKey, value] of store.range(keyRange('coin'))) yield [rowKey, decodeCoin(value)]
 }

@@ -15,7 +15,7 @@ import { listenForLinks } from './link-server.ts'
 import { listenOn } from './listen.ts'
 import { listenForPeers } from './p2p-server.ts'
 import { createRpcApp } from './rpc/server.ts'
-import { systemClock, systemRandom } from './system.ts'
+import { settableClock, systemClock, systemRandom } from './system.ts'
 
 export const USER_AGENT = '/Leyden:0.1.0/'
 
@@ -84,7 +84,8 @@ export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT): 
     mkdirSync(datadir, { recursive: true, mode: 0o700 })
     const store = lmdbStore({ path: join(datadir, 'chain') })
     closers.push(() => store.close())
-    const engine = await createLedgerEngine({ store, network, clock: systemClock, random: systemRandom, log })
+    const clock = settableClock(systemClock)
+    const engine = await createLedgerEngine({ store, network, clock, random: systemRandom, log })
     closers.push(() => engine.close())
     const cookie = writeCookie(datadir)
     closers.push(() => cookie.remove())
@@ -115,12 +116,16 @@ export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT): 
     const app = createRpcApp(
       {
         engine,
-        now: () => systemClock.now(),
+        now: () => clock.now(),
+        setTime: (ms) => clock.setTime(ms),
         startedAtMs: systemClock.now(),
         userAgent: USER_AGENT,
         peers: () => peers.peers(),
         connectPeer: (address, once) => peers.connect(address, once),
         disconnectPeer: (address) => peers.disconnect(address),
+        disconnectPeerById: (id) => peers.disconnectById(id),
+        addedPeers: () => peers.added(),
+        traffic: () => peers.traffic(),
         stop: () => void systemClock.setTimer(50, () => void stop()),
       },
       credentials,

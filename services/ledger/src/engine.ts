@@ -9,6 +9,7 @@ import {
   FeeratePerKw,
   Sat,
   txid,
+  txidFromBytes,
   type Block,
   type BlockHash,
   type BlockHeader,
@@ -39,9 +40,9 @@ import {
   type Undo,
 } from '@leyden/ledger'
 import { FEE_TARGETS, type BroadcastResult, type FeeEstimates, type LedgerEvent, type LedgerSource } from '@leyden/link'
-import type { Clock, Log, Random, Store } from '@leyden/runtime'
+import { decodeKey, type Clock, type Log, type Random, type Store } from '@leyden/runtime'
 import { takeTransactions, type TakeOptions, type TransactionOutcome } from './broadcast.ts'
-import { readBlockBytes, readPosition, readUndo, type TxPosition } from './chain-rows.ts'
+import { readAllCoins, readBlockBytes, readPosition, readUndo, type TxPosition } from './chain-rows.ts'
 import {
   feeHistory,
   invalidate,
@@ -88,6 +89,11 @@ export interface LedgerEngine extends LedgerSource {
   blockBytes(hash: BlockHash): Promise<Uint8Array | undefined>
   undo(hash: BlockHash): Promise<Undo | undefined>
   coin(outpoint: Outpoint): Promise<Coin | undefined>
+  /**
+   * Every coin, by the bytes of the txid and then by vout, all of one tip, which is the answer. Nothing else happens meanwhile: for
+   * audits and small chains. `visit` says whether to go on.
+   */
+  scanCoins(visit: (outpoint: Outpoint, coin: Coin) => boolean): Promise<HeaderEntry>
   /** Where the active chain has the transaction. */
   position(id: Txid): Promise<TxPosition | undefined>
   /** Satoshi per 1000 virtual bytes. */
@@ -291,6 +297,14 @@ export const createLedgerEngine = async (options: LedgerEngineOptions): Promise<
     mempool: () => inOrder(pool).map(({ tx }) => tx),
     coin: async (outpoint) => [...(await loadView(chain, [outpoint])).values()][0],
     isUnspent: async (outpoint) => (await loadView(chain, [outpoint])).size > 0,
+    scanCoins: (visit) =>
+      inQueue(async () => {
+        for await (const [rowKey, coin] of readAllCoins(store)) {
+          const [, id, vout] = decodeKey(rowKey) as [string, Uint8Array, number]
+          if (!visit({ txid: txidFromBytes(id), vout }, coin)) break
+        }
+        return tipOf(chain)
+      }),
     position: (id) => readPosition(store, id),
     subscribe(listener) {
       listeners.add(listener)

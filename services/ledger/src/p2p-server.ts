@@ -42,7 +42,7 @@ import {
 import { limitLog, type Log } from '@leyden/runtime'
 import type { LedgerEngine } from './engine.ts'
 import { listenOn } from './listen.ts'
-import type { PeerInfo } from './rpc/method.ts'
+import type { AddedPeer, PeerInfo } from './rpc/method.ts'
 
 const MAX_INBOUND = 125
 const TICK_MS = 200
@@ -64,6 +64,11 @@ export type PeerService = {
   /** Connects to `host:port`: once, or again and again until disconnected. Throws RangeError on a bad address. */
   connect(address: string, once: boolean): Promise<void>
   disconnect(address: string): boolean
+  disconnectById(id: number): boolean
+  /** Those that are tried again and again. */
+  added(): readonly AddedPeer[]
+  /** Bytes since the start. */
+  traffic(): { readonly received: number; readonly sent: number }
   close(): Promise<void>
 }
 
@@ -108,6 +113,8 @@ export const listenForPeers = async (options: PeerServiceOptions): Promise<PeerS
   >()
   const download = createDownload()
   const refused = new Set<string>()
+  /** Bytes of connections that have ended. */
+  const past = { received: 0, sent: 0 }
   let nextId = 1
   let closing = false
 
@@ -129,6 +136,8 @@ export const listenForPeers = async (options: PeerServiceOptions): Promise<PeerS
     connection.closed = true
     log.info({ peer: connection.id, address: connection.address, reason }, 'peer gone')
     connections.delete(connection.id)
+    past.received += connection.socket.bytesRead
+    past.sent += connection.socket.bytesWritten
     connection.socket.destroy()
     release(download, connection.id, Date.now())
     fetchBlocks()
@@ -458,7 +467,7 @@ export const listenForPeers = async (options: PeerServiceOptions): Promise<PeerS
   return {
     port: bound,
     peers: () =>
-      [...connections.values()].map(({ id, address, state, connectedAt }) => ({
+      [...connections.values()].map(({ id, address, state, connectedAt, socket, best }) => ({
         id,
         address,
         inbound: state.inbound,
@@ -466,6 +475,12 @@ export const listenForPeers = async (options: PeerServiceOptions): Promise<PeerS
         userAgent: state.theirs?.userAgent ?? '',
         startHeight: state.theirs?.startHeight ?? 0,
         connectedAt,
+        services: state.theirs?.services ?? 0n,
+        relaysTransactions: state.theirs?.relay ?? false,
+        bytesSent: socket.bytesWritten,
+        bytesReceived: socket.bytesRead,
+        syncedHeaders: best?.height ?? -1,
+        syncedBlocks: best === undefined ? -1 : forkPoint(best, engine.tipEntry()).height,
       })),
     async connect(address, once) {
       parseAddress(address)
@@ -481,6 +496,22 @@ export const listenForPeers = async (options: PeerServiceOptions): Promise<PeerS
       const live = [...connections.values()].filter((connection) => connection.address === address)
       for (const connection of live) end(connection, 'disconnected by the owner')
       return wish !== undefined || live.length > 0
+    },
+    disconnectById(id) {
+      const connection = connections.get(id)
+      if (connection !== undefined) end(connection, 'disconnected by the owner')
+      return connection !== undefined
+    },
+    added: () =>
+      [...dialled]
+        .filter(([, { again }]) => again)
+        .map(([address, { live }]) => ({ address, connected: live !== undefined && !live.closed })),
+    traffic: () => {
+      const sockets = [...connections.values()].map(({ socket }) => socket)
+      return {
+        received: sockets.reduce((sum, { bytesRead }) => sum + bytesRead, past.received),
+        sent: sockets.reduce((sum, { bytesWritten }) => sum + bytesWritten, past.sent),
+      }
     },
     async close() {
       closing = true

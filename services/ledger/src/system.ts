@@ -10,4 +10,16 @@ export const systemClock: Clock = {
   },
 }
 
+/** A clock whose time can be set to stand still at a moment; 0 lets it run again. Timers go on by the clock beneath. */
+export const settableClock = (clock: Clock): Clock & { setTime(ms: number): void } => {
+  let stopped = 0
+  return {
+    now: () => (stopped === 0 ? clock.now() : stopped),
+    setTimer: (delayMs, fn) => clock.setTimer(delayMs, fn),
+    setTime(ms) {
+      stopped = ms
+    },
+  }
+}
+
 export const systemRandom: Random = { bytes: (length) => randomBytes(length) }

@@ -22,13 +22,13 @@ import type { Methods, RpcContext } from './method.ts'
 /** Bitcoin Core's names of the networks. */
 export const chainName = ({ name }: Network): string => (name === 'mainnet' ? 'main' : name)
 
-const entryOf = ({ tree }: LedgerEngine, hash: BlockHash): HeaderEntry => {
+export const entryOf = ({ tree }: LedgerEngine, hash: BlockHash): HeaderEntry => {
   const entry = tree.entries.get(hash)
   if (entry === undefined) throw new RpcError(RPC.invalidAddressOrKey, 'Block not found')
   return entry
 }
 
-const bodyOf = async (engine: LedgerEngine, entry: HeaderEntry): Promise<Block> => {
+export const bodyOf = async (engine: LedgerEngine, entry: HeaderEntry): Promise<Block> => {
   const block = await engine.blockByHash(entry.hash)
   if (block === undefined) throw new RpcError(RPC.misc, 'Block not available (not fully downloaded)')
   return block
@@ -47,7 +47,7 @@ const isInitialDownload = ({ engine, now }: RpcContext): boolean => {
 }
 
 /** Coins that each transaction of a block spends, coinbase left out. */
-const spentBy = async (engine: LedgerEngine, block: Block, hash: BlockHash): Promise<ReadonlyMap<Tx, readonly Coin[]>> => {
+export const spentBy = async (engine: LedgerEngine, block: Block, hash: BlockHash): Promise<ReadonlyMap<Tx, readonly Coin[]>> => {
   const undo = await engine.undo(hash)
   const spent = new Map<Tx, readonly Coin[]>()
   if (undo === undefined) return spent

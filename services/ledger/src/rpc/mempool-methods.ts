@@ -5,6 +5,8 @@ import {
   inOrder,
   MIN_RELAY_FEERATE_PER_KVB,
   minFeeratePerKvb,
+  withAncestors,
+  withDescendants,
   type MempoolEntry,
   type Rejection,
 } from '@leyden/ledger'
@@ -92,6 +94,17 @@ const entryOf = ({ pool }: LedgerEngine, args: Arguments): MempoolEntry => {
   return entry
 }
 
+/** The others that hang together with an entry, parents first: ids, or everything about each. */
+const related = (engine: LedgerEngine, args: Arguments, find: typeof withAncestors): Json => {
+  const entry = entryOf(engine, args)
+  const verbose = args.bool(1, false)
+  const found = find(engine.pool, [entry.txid])
+  found.delete(entry.txid)
+  const others = inOrder(engine.pool, found.values())
+  if (!verbose) return others.map((other) => other.txid)
+  return Object.fromEntries(others.map((other) => [other.txid, mempoolEntryJson(engine, other)]))
+}
+
 export const mempoolMethods: Methods = {
   sendrawtransaction: {
     params: ['hexstring', 'maxfeerate', 'maxburnamount'],
@@ -138,7 +151,13 @@ export const mempoolMethods: Methods = {
     about: 'What waits: ids, or everything about each.',
     run({ engine }, args) {
       const entries = inOrder(engine.pool)
-      if (!args.bool(0, false)) return entries.map((entry) => entry.txid)
+      const verbose = args.bool(0, false)
+      if (args.bool(1, false))
+        throw new RpcError(
+          RPC.invalidParameter,
+          verbose ? 'Verbose results cannot contain mempool sequence values.' : 'This node keeps no mempool sequence values.',
+        )
+      if (!verbose) return entries.map((entry) => entry.txid)
       return Object.fromEntries(entries.map((entry) => [entry.txid, mempoolEntryJson(engine, entry)]))
     },
   },
@@ -161,6 +180,16 @@ export const mempoolMethods: Methods = {
         fullrbf: true,
       }
     },
+  },
+  getmempoolancestors: {
+    params: ['txid', 'verbose'],
+    about: 'What a transaction that waits stands on in the mempool.',
+    run: ({ engine }, args) => related(engine, args, withAncestors),
+  },
+  getmempooldescendants: {
+    params: ['txid', 'verbose'],
+    about: 'What in the mempool stands on a transaction that waits.',
+    run: ({ engine }, args) => related(engine, args, withDescendants),
   },
   getmempoolentry: {
     params: ['txid'],

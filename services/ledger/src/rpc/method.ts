@@ -12,27 +12,47 @@ export type PeerInfo = {
   readonly userAgent: string
   readonly startHeight: number
   readonly connectedAt: number
+  readonly services: bigint
+  readonly relaysTransactions: boolean
+  readonly bytesSent: number
+  readonly bytesReceived: number
+  /** Height of the best header that we know of its chain, -1 for none. */
+  readonly syncedHeaders: number
+  /** Height up to which its chain is ours, -1 when unknown. */
+  readonly syncedBlocks: number
 }
+
+export type AddedPeer = { readonly address: string; readonly connected: boolean }
 
 export type RpcContext = {
   readonly engine: LedgerEngine
   /** Milliseconds since 1970. */
   readonly now: () => number
+  /** Lets the clock stand still at a moment, milliseconds since 1970; 0 lets it run. */
+  readonly setTime: (ms: number) => void
   readonly startedAtMs: number
   readonly userAgent: string
   readonly peers: () => readonly PeerInfo[]
   /** Connects to `host:port` and keeps trying; or once. */
   readonly connectPeer: (address: string, once: boolean) => Promise<void>
   readonly disconnectPeer: (address: string) => boolean
+  readonly disconnectPeerById: (id: number) => boolean
+  /** Those that we keep trying to reach. */
+  readonly addedPeers: () => readonly AddedPeer[]
+  /** Bytes since the start. */
+  readonly traffic: () => { readonly received: number; readonly sent: number }
   /** Ends the process in an orderly way, after the answer has left. */
   readonly stop: () => void
 }
+
+/** `active`: the calls under way, with the milliseconds at which they came. */
+export type MethodContext = RpcContext & { readonly active: ReadonlySet<{ readonly method: string; readonly since: number }> }
 
 export type Method = {
   /** Parameter names in order: for named arguments and for `help`. */
   readonly params: readonly string[]
   readonly about: string
-  run(context: RpcContext, args: Arguments): Json | Promise<Json>
+  run(context: MethodContext, args: Arguments): Json | Promise<Json>
 }
 
 export type Methods = { readonly [name: string]: Method }

@@ -20,6 +20,7 @@ import {
 import { medianTimePast, type HeaderEntry } from '@leyden/ledger'
 import { GenerateError, type LedgerEngine } from '../engine.ts'
 import { parseTx, RPC, RpcError, type Arguments } from './call.ts'
+import { parseDescriptor } from './descriptor.ts'
 import type { Methods } from './method.ts'
 
 const HEX = /^([0-9a-fA-F]{2})+$/
@@ -39,6 +40,11 @@ const outputScript = (engine: LedgerEngine, text: string): Uint8Array => {
 }
 
 const MAX_BLOCKS_PER_CALL = 100_000
+
+const checkCount = (count: number): void => {
+  if (count < 0 || count > MAX_BLOCKS_PER_CALL)
+    throw new RpcError(RPC.invalidParameter, `nblocks must be between 0 and ${MAX_BLOCKS_PER_CALL}`)
+}
 
 const generating = async <T>(work: Promise<T>): Promise<T> => {
   try {
@@ -80,8 +86,18 @@ export const miningMethods: Methods = {
       const count = args.int(0)
       const script = scriptOf(engine, args.string(1), 'Error: Invalid address')
       const tries = args.int(2, 1_000_000)
-      if (count < 0 || count > MAX_BLOCKS_PER_CALL)
-        throw new RpcError(RPC.invalidParameter, `nblocks must be between 0 and ${MAX_BLOCKS_PER_CALL}`)
+      checkCount(count)
+      return generating(engine.generateToAddress(count, script, tries))
+    },
+  },
+  generatetodescriptor: {
+    params: ['num_blocks', 'descriptor', 'maxtries'],
+    about: 'Mines blocks at once, the reward to raw(hex) or addr(address).',
+    run({ engine }, args) {
+      const count = args.int(0)
+      const { script } = parseDescriptor(args.string(1), engine.network)
+      const tries = args.int(2, 1_000_000)
+      checkCount(count)
       return generating(engine.generateToAddress(count, script, tries))
     },
   },

@@ -1,6 +1,14 @@
 /** The node itself: Bitcoin Core rpc/net.cpp, rpc/server.cpp, and addresses from rpc/output_script.cpp. */
 import { bytesToHex } from '@leyden/codec'
-import { classifyScript, decodeAddress, encodeAddress, isAddressProblem, witnessProgram } from '@leyden/bitcoin'
+import {
+  classifyScript,
+  decodeAddress,
+  encodeAddress,
+  isAddressProblem,
+  witnessProgram,
+  type AddressProblem,
+  type Network,
+} from '@leyden/bitcoin'
 import { INCREMENTAL_FEERATE_PER_KVB, MIN_RELAY_FEERATE_PER_KVB } from '@leyden/ledger'
 import { RPC, RpcError } from './call.ts'
 import { btc } from './json-text.ts'
@@ -10,7 +18,35 @@ import type { Methods } from './method.ts'
 const CORE_VERSION = 280_100
 const PROTOCOL_VERSION = 70_016
 
+/** Longer than that the server does not stay open. */
+const MAX_STOP_WAIT_MS = 400
+
 const seconds = (ms: number): number => Math.floor(ms / 1000)
+
+/** Bitcoin Core protocol.cpp, serviceFlagToStr. */
+const SERVICES: readonly (readonly [number, string])[] = [
+  [0, 'NETWORK'],
+  [2, 'BLOOM'],
+  [3, 'WITNESS'],
+  [6, 'COMPACT_FILTERS'],
+  [10, 'NETWORK_LIMITED'],
+  [11, 'P2P_V2'],
+]
+const serviceNames = (services: bigint): string[] =>
+  SERVICES.flatMap(([bit, name]) => (((services >> BigInt(bit)) & 1n) === 1n ? [name] : []))
+
+const SCRIPT_ADDRESSES: ReadonlySet<string> = new Set(['p2sh', 'p2wsh', 'p2tr', 'p2a'])
+
+/** Base58 has no 0, O, I and l. */
+const BASE58 = /^[1-9A-HJ-NP-Za-km-z]*$/
+
+/** Why a text is no address: in Bitcoin Core's words where base58 is meant, in ours for bech32. */
+const addressError = (text: string, { problem, detail }: AddressProblem, { bech32Prefix }: Network): string => {
+  if (text.toLowerCase().startsWith(bech32Prefix)) return detail
+  if (!BASE58.test(text) || text.length > 100) return 'Invalid or unsupported Segwit (Bech32) or Base58 encoding.'
+  if (problem === 'wrong_network') return 'Invalid or unsupported Base58-encoded address.'
+  return 'Invalid checksum or length of Base58 address (P2PKH or P2SH)'
+}
 
 export const nodeMethods: Methods = {
   getnetworkinfo: {
@@ -47,25 +83,49 @@ export const nodeMethods: Methods = {
       peers().map((peer) => ({
         id: peer.id,
         addr: peer.address,
-        inbound: peer.inbound,
+        network: peer.address.startsWith('[') ? 'ipv6' : 'ipv4',
+        services: peer.services.toString(16).padStart(16, '0'),
+        servicesnames: serviceNames(peer.services),
+        relaytxes: peer.relaysTransactions,
+        bytessent: peer.bytesSent,
+        bytesrecv: peer.bytesReceived,
+        conntime: seconds(peer.connectedAt),
+        timeoffset: 0,
         version: peer.version,
         subver: peer.userAgent,
+        inbound: peer.inbound,
+        bip152_hb_to: false,
+        bip152_hb_from: false,
         startingheight: peer.startHeight,
-        conntime: seconds(peer.connectedAt),
+        presynced_headers: -1,
+        synced_headers: peer.syncedHeaders,
+        synced_blocks: peer.syncedBlocks,
+        addr_relay_enabled: false,
+        addr_processed: 0,
+        addr_rate_limited: 0,
+        permissions: [],
+        connection_type: peer.inbound ? 'inbound' : 'manual',
+        transport_protocol_type: 'v1',
+        session_id: '',
       })),
   },
   addnode: {
-    params: ['node', 'command'],
+    params: ['node', 'command', 'v2transport'],
     about: 'Connects to a peer: add (and keep trying), onetry, or remove.',
-    async run({ connectPeer, disconnectPeer }, args) {
+    async run({ connectPeer, disconnectPeer, addedPeers }, args) {
       const address = args.string(0)
       const command = args.string(1)
+      if (args.bool(2, false))
+        throw new RpcError(RPC.invalidParameter, 'Error: v2transport requested but not enabled (see -v2transport)')
       if (command === 'remove') {
         if (!disconnectPeer(address))
-          throw new RpcError(-24, 'Error: Node could not be removed. It has not been added previously.')
+          throw new RpcError(RPC.nodeNotAdded, 'Error: Node could not be removed. It has not been added previously.')
         return null
       }
-      if (command !== 'add' && command !== 'onetry') throw new RpcError(RPC.invalidParameter, 'addnode: add, remove or onetry')
+      if (command !== 'add' && command !== 'onetry')
+        throw new RpcError(RPC.misc, 'addnode "node" "command": add, remove or onetry')
+      if (command === 'add' && addedPeers().some((one) => one.address === address))
+        throw new RpcError(RPC.nodeAlreadyAdded, 'Error: Node already added')
       try {
         await connectPeer(address, command === 'onetry')
       } catch (error) {
@@ -76,11 +136,50 @@ export const nodeMethods: Methods = {
     },
   },
   disconnectnode: {
-    params: ['address'],
-    about: 'Ends the connection to a peer.',
-    run({ disconnectPeer }, args) {
-      if (!disconnectPeer(args.string(0))) throw new RpcError(-29, 'Node not found in connected nodes')
+    params: ['address', 'nodeid'],
+    about: 'Ends the connection to a peer, by its address or by its id.',
+    run({ disconnectPeer, disconnectPeerById }, args) {
+      if (args.has(1) && args.has(0) && args.string(0) !== '')
+        throw new RpcError(RPC.invalidParams, 'Only one of address and nodeid should be provided.')
+      if (!args.has(1) && !args.has(0))
+        throw new RpcError(RPC.invalidParams, 'Only one of address and nodeid should be provided.')
+      const done = args.has(1) ? disconnectPeerById(args.int(1)) : disconnectPeer(args.string(0))
+      if (!done) throw new RpcError(RPC.nodeNotConnected, 'Node not found in connected nodes')
       return null
+    },
+  },
+  getaddednodeinfo: {
+    params: ['node'],
+    about: 'The peers that addnode added.',
+    run({ addedPeers }, args) {
+      const node = args.has(0) ? args.string(0) : undefined
+      const found = addedPeers().filter(({ address }) => node === undefined || address === node)
+      if (node !== undefined && found.length === 0) throw new RpcError(RPC.nodeNotAdded, 'Error: Node has not been added.')
+      return found.map(({ address, connected }) => ({
+        addednode: address,
+        connected,
+        addresses: connected ? [{ address, connected: 'outbound' }] : [],
+      }))
+    },
+  },
+  getnettotals: {
+    params: [],
+    about: 'Bytes sent to and received from peers.',
+    run({ traffic, now }) {
+      const { received, sent } = traffic()
+      return {
+        totalbytesrecv: received,
+        totalbytessent: sent,
+        timemillis: now(),
+        uploadtarget: {
+          timeframe: 86_400,
+          target: 0,
+          target_reached: false,
+          serve_historical_blocks: true,
+          bytes_left_in_cycle: 0,
+          time_left_in_cycle: 0,
+        },
+      }
     },
   },
   validateaddress: {
@@ -89,26 +188,31 @@ export const nodeMethods: Methods = {
     run({ engine }, args) {
       const address = args.string(0)
       const script = decodeAddress(address, engine.network)
-      if (isAddressProblem(script)) return { isvalid: false, error_locations: [], error: script.detail }
+      if (isAddressProblem(script))
+        return { isvalid: false, error_locations: [], error: addressError(address, script, engine.network) }
       const program = witnessProgram(script)
       const { type } = classifyScript(script)
       return {
         isvalid: true,
         address: encodeAddress(script, engine.network) ?? address,
         scriptPubKey: bytesToHex(script),
-        isscript: type === 'p2sh' || type === 'p2wsh' || type === 'p2tr' || type === 'p2a',
+        ...(type === 'witness_unknown' ? {} : { isscript: SCRIPT_ADDRESSES.has(type) }),
         iswitness: program !== undefined,
-        ...(program === undefined ? {} : { witness_version: program.version, witness_program: bytesToHex(program.program) }),
+        ...(program === undefined || type === 'p2a'
+          ? {}
+          : { witness_version: program.version, witness_program: bytesToHex(program.program) }),
       }
     },
   },
   getzmqnotifications: { params: [], about: 'There are none.', run: () => [] },
   uptime: { params: [], about: 'Seconds since the start.', run: ({ now, startedAtMs }) => seconds(now() - startedAtMs) },
   stop: {
-    params: [],
+    params: ['wait'],
     about: 'Ends the ledger in an orderly way.',
-    run({ stop }) {
+    async run({ stop }, args) {
+      const wait = args.int(0, 0)
       stop()
+      if (wait > 0) await new Promise((resolve) => setTimeout(resolve, Math.min(wait, MAX_STOP_WAIT_MS)))
       return 'Leyden ledger stopping'
     },
   },

@@ -15,6 +15,9 @@ import type { Method, Methods, RpcContext } from './method.ts'
 import { miningMethods } from './mining-methods.ts'
 import { nodeMethods } from './node-methods.ts'
 import { rawMethods } from './raw-methods.ts'
+import { scanMethods } from './scan-methods.ts'
+import { utilMethods } from './util-methods.ts'
+import { waitMethods } from './wait-methods.ts'
 
 /** A block in hex is at most 8 MB. */
 const MAX_BODY_BYTES = 32 * 1024 * 1024
@@ -32,7 +35,17 @@ const help: Method = {
   },
 }
 
-const table: Methods = { ...chainMethods, ...mempoolMethods, ...miningMethods, ...nodeMethods, ...rawMethods, help }
+const table: Methods = {
+  ...chainMethods,
+  ...mempoolMethods,
+  ...miningMethods,
+  ...nodeMethods,
+  ...rawMethods,
+  ...scanMethods,
+  ...utilMethods,
+  ...waitMethods,
+  help,
+}
 const methods: ReadonlyMap<string, Method> = new Map(Object.entries(table))
 
 const usage = (name: string): string => [name, ...(methods.get(name)?.params ?? []).map((param) => `( ${param} )`)].join(' ')
@@ -106,15 +119,25 @@ const argumentsOf = (name: string, method: Method, params: unknown): Arguments =
 }
 
 /** Runs one call. Never throws: a fault of ours is told as an internal error, and logged. */
-const execute = async (context: RpcContext, log: Log, { method: name, params }: Request): Promise<Json | RpcError> => {
+type Active = Set<{ readonly method: string; readonly since: number }>
+
+const execute = async (
+  context: RpcContext & { readonly active: Active },
+  log: Log,
+  { method: name, params }: Request,
+): Promise<Json | RpcError> => {
   const method = methods.get(name)
   if (method === undefined) return new RpcError(RPC.methodNotFound, 'Method not found')
+  const call = { method: name, since: context.now() }
+  context.active.add(call)
   try {
     return await method.run(context, argumentsOf(name, method, params))
   } catch (error) {
     if (error instanceof RpcError) return error
     log.error({ method: name, error: String(error) }, 'RPC call failed')
     return new RpcError(RPC.misc, error instanceof Error ? error.message : String(error))
+  } finally {
+    context.active.delete(call)
   }
 }
 
@@ -124,8 +147,9 @@ const httpStatus = (error: RpcError): 400 | 404 | 500 => {
 }
 
 /** The HTTP application; the caller serves it. */
-export const createRpcApp = (context: RpcContext, credentials: Credentials, log: Log): Hono => {
+export const createRpcApp = (options: RpcContext, credentials: Credentials, log: Log): Hono => {
   const app = new Hono()
+  const context = { ...options, active: new Set() as Active }
   const answer = async (body: string): Promise<{ readonly status: 200 | 204 | 400 | 404 | 500; readonly json?: Json }> => {
     let value: unknown
     try {

@@ -1,0 +1,274 @@
+/** What reads much of the chain: Bitcoin Core rpc/blockchain.cpp (UTXO set, statistics, filters, verification). */
+import { createHash } from 'node:crypto'
+import { bytesToHex, Writer } from '@leyden/codec'
+import {
+  basicFilter,
+  filterHeader,
+  outpointKey,
+  txid,
+  writeOutpoint,
+  writeOutput,
+  type Block,
+  type BlockHash,
+  type Coin,
+  type Outpoint,
+} from '@leyden/bitcoin'
+import { ancestorAt, checkBlockBody, connectBlock, isViolation, type HeaderEntry } from '@leyden/ledger'
+import type { LedgerEngine } from '../engine.ts'
+import { blockStats } from './block-stats.ts'
+import { kindOf, RPC, RpcError, type Arguments } from './call.ts'
+import { bodyOf, entryOf, spentBy } from './chain-methods.ts'
+import { outputDescriptor, parseDescriptor } from './descriptor.ts'
+import { btc, type Json } from './json-text.ts'
+import type { Methods } from './method.ts'
+import { MUHASH_EMPTY, muHashFinish, muHashInsert } from './muhash.ts'
+
+const invalid = (message: string): RpcError => new RpcError(RPC.invalidParameter, message)
+
+/** A block by its hash or by its height on the active chain. */
+const hashOrHeight = (engine: LedgerEngine, args: Arguments, at: number): HeaderEntry => {
+  const given = args.raw(at)
+  if (typeof given !== 'number') return entryOf(engine, args.blockHash(at))
+  const height = args.int(at)
+  const tip = engine.tipEntry()
+  if (height < 0) throw invalid(`Target block height ${height} is negative`)
+  if (height > tip.height) throw invalid(`Target block height ${height} after current tip ${tip.height}`)
+  return ancestorAt(tip, height) as HeaderEntry
+}
+
+/** As the hashes of the UTXO set take a coin. Bitcoin Core kernel/coinstats.cpp, TxOutSer. */
+const coinBytes = (outpoint: Outpoint, { output, height, coinbase }: Coin): Uint8Array => {
+  const w = new Writer(64 + output.scriptPubKey.length)
+  writeOutpoint(w, outpoint)
+  w.u32le(height * 2 + (coinbase ? 1 : 0))
+  writeOutput(w, output)
+  return w.finish()
+}
+
+/** Bytes of a coin's fields beside its script, the same whatever the database. Bitcoin Core GetBogoSize. */
+const BOGO_BYTES = 50
+
+const utxoStats = async (engine: LedgerEngine, hashType: string): Promise<Json> => {
+  const sha = createHash('sha256')
+  let product = MUHASH_EMPTY
+  let last: string | undefined
+  const totals = { outputs: 0, transactions: 0, bogo: 0, disk: 0, amount: 0n }
+  const tip = await engine.scanCoins((outpoint, coin) => {
+    totals.outputs++
+    if (outpoint.txid !== last) totals.transactions++
+    last = outpoint.txid
+    totals.bogo += BOGO_BYTES + coin.output.scriptPubKey.length
+    totals.disk += BOGO_BYTES + 12 + coin.output.scriptPubKey.length
+    totals.amount += coin.output.value
+    if (hashType === 'hash_serialized_3') sha.update(coinBytes(outpoint, coin))
+    if (hashType === 'muhash') product = muHashInsert(product, coinBytes(outpoint, coin))
+    return true
+  })
+  const shown = (hash: Uint8Array): string => bytesToHex(Uint8Array.from(hash).reverse())
+  return {
+    height: tip.height,
+    bestblock: tip.hash,
+    txouts: totals.outputs,
+    bogosize: totals.bogo,
+    ...(hashType === 'hash_serialized_3' ? { hash_serialized_3: shown(createHash('sha256').update(sha.digest()).digest()) } : {}),
+    ...(hashType === 'muhash' ? { muhash: shown(muHashFinish(product)) } : {}),
+    total_amount: btc(totals.amount),
+    transactions: totals.transactions,
+    disk_size: totals.disk,
+  }
+}
+
+type Scan = { progress: number; aborted: boolean }
+const scans = new WeakMap<LedgerEngine, Scan>()
+
+const needlesOf = ({ network }: LedgerEngine, args: Arguments): Map<string, string> => {
+  const needles = new Map<string, string>()
+  for (const item of args.array(1)) {
+    const text = kindOf(item) === 'object' ? (item as { desc?: unknown }).desc : item
+    if (typeof text !== 'string') throw invalid('Scan object needs to be either a string or an object')
+    const { script } = parseDescriptor(text, network)
+    needles.set(bytesToHex(script), outputDescriptor(script, network))
+  }
+  return needles
+}
+
+const scan = async (engine: LedgerEngine, needles: ReadonlyMap<string, string>, state: Scan): Promise<Json> => {
+  const found: { readonly outpoint: Outpoint; readonly coin: Coin; readonly hex: string }[] = []
+  let count = 0
+  const tip = await engine.scanCoins((outpoint, coin) => {
+    count++
+    const hex = bytesToHex(coin.output.scriptPubKey)
+    if (needles.has(hex)) found.push({ outpoint, coin, hex })
+    if (count % 256 === 0)
+      state.progress = Math.round((parseInt(outpoint.txid.slice(-4).replace(/(..)(..)/, '$2$1'), 16) * 100) / 65_536)
+    return !state.aborted
+  })
+  return {
+    success: !state.aborted,
+    txouts: count,
+    height: tip.height,
+    bestblock: tip.hash,
+    unspents: found.map(({ outpoint, coin, hex }) => ({
+      txid: outpoint.txid,
+      vout: outpoint.vout,
+      scriptPubKey: hex,
+      desc: needles.get(hex) as string,
+      amount: btc(coin.output.value),
+      coinbase: coin.coinbase,
+      height: coin.height,
+      blockhash: (ancestorAt(tip, coin.height) as HeaderEntry).hash,
+      confirmations: tip.height - coin.height + 1,
+    })),
+    total_amount: btc(found.reduce((sum, { coin }) => sum + coin.output.value, 0n)),
+  }
+}
+
+/** Headers of filters that were made already: 32 bytes for each block. */
+const filterHeaders = new WeakMap<LedgerEngine, Map<BlockHash, Uint8Array>>()
+
+const filterOf = async (engine: LedgerEngine, entry: HeaderEntry): Promise<Uint8Array> => {
+  const block = await bodyOf(engine, entry)
+  const undo = entry.height === 0 ? [] : await engine.undo(entry.hash)
+  if (undo === undefined || !engine.isActive(entry))
+    throw new RpcError(RPC.invalidAddressOrKey, 'Filter not found. Block was not connected to active chain.')
+  return basicFilter(
+    block,
+    undo.map(({ output }) => output),
+  )
+}
+
+/** The chain of headers from the genesis block on, those that are new made now. */
+const filterHeaderOf = async (engine: LedgerEngine, entry: HeaderEntry): Promise<Uint8Array> => {
+  const known = filterHeaders.get(engine) ?? new Map<BlockHash, Uint8Array>()
+  filterHeaders.set(engine, known)
+  const missing: HeaderEntry[] = []
+  let at: HeaderEntry | undefined = entry
+  for (; at !== undefined && !known.has(at.hash); at = at.parent) missing.push(at)
+  let header = at === undefined ? new Uint8Array(32) : (known.get(at.hash) as Uint8Array)
+  for (const one of missing.reverse()) {
+    header = filterHeader(await filterOf(engine, one), header)
+    known.set(one.hash, header)
+  }
+  return header
+}
+
+/** Whether a block of the active chain still passes: 1 its own rules, 2 its undo data, 3 its scripts and amounts over that data. */
+const passes = async (engine: LedgerEngine, entry: HeaderEntry, level: number): Promise<boolean> => {
+  const block = await engine.blockByHash(entry.hash)
+  if (block === undefined) return false
+  const { parent } = entry
+  if (level < 1 || parent === undefined) return true
+  if (checkBlockBody(block, engine.network, parent) !== undefined) return false
+  if (level < 2) return true
+  const undo = await engine.undo(entry.hash)
+  const spends = block.transactions.slice(1).flatMap(({ inputs }) => inputs.map(({ outpoint }) => outpoint))
+  if (undo?.length !== spends.length) return false
+  if (level < 3) return true
+  const own = new Set(block.transactions.map(txid))
+  const view = new Map(
+    spends.flatMap((outpoint, i) => (own.has(outpoint.txid) ? [] : [[outpointKey(outpoint), undo[i] as Coin] as const])),
+  )
+  return !isViolation(connectBlock(block, { network: engine.network, entry, view }))
+}
+
+const spentLists = async (engine: LedgerEngine, block: Block, entry: HeaderEntry): Promise<(readonly Coin[])[]> => {
+  const spent = await spentBy(engine, block, entry.hash)
+  return block.transactions.slice(1).map((tx) => {
+    const coins = spent.get(tx)
+    if (coins === undefined)
+      throw new RpcError(
+        RPC.misc,
+        "Undo data expected but can't be read. This could be due to disk corruption or a conflict with a pruning event.",
+      )
+    return coins
+  })
+}
+
+export const scanMethods: Methods = {
+  getblockstats: {
+    params: ['hash_or_height', 'stats'],
+    about: 'Figures about a block: fees, sizes, outputs.',
+    async run({ engine }, args) {
+      const entry = hashOrHeight(engine, args, 0)
+      const wanted = args.has(1) ? args.array(1).map(String) : []
+      const block = await bodyOf(engine, entry)
+      const all = blockStats(block, await spentLists(engine, block, entry), entry, engine.network)
+      if (wanted.length === 0) return all
+      return Object.fromEntries(
+        [...new Set(wanted)].sort().map((name): [string, Json] => {
+          const value = Object.hasOwn(all, name) ? all[name] : undefined
+          if (value === undefined) throw invalid(`Invalid selected statistic '${name.slice(0, 100)}'`)
+          return [name, value]
+        }),
+      )
+    },
+  },
+  gettxoutsetinfo: {
+    params: ['hash_type', 'hash_or_height', 'use_index'],
+    about: 'Figures about all unspent outputs, with a hash of them: hash_serialized_3, muhash or none.',
+    run({ engine }, args) {
+      const type = args.string(0, 'hash_serialized_3')
+      if (!['hash_serialized_3', 'muhash', 'none'].includes(type))
+        throw invalid(`'${type.slice(0, 100)}' is not a valid hash_type`)
+      if (args.has(1)) throw invalid('Querying specific block heights requires coinstatsindex')
+      return utxoStats(engine, type)
+    },
+  },
+  scantxoutset: {
+    params: ['action', 'scanobjects'],
+    about: 'Unspent outputs of raw(hex) and addr(address): start, status or abort.',
+    async run({ engine }, args) {
+      const action = args.string(0)
+      const running = scans.get(engine)
+      if (action === 'status') return running === undefined ? null : { progress: running.progress }
+      if (action === 'abort') {
+        if (running !== undefined) running.aborted = true
+        return running !== undefined
+      }
+      if (action !== 'start') throw invalid(`Invalid action '${action.slice(0, 100)}'`)
+      if (running !== undefined) throw invalid('Scan already in progress, use action "abort" or "status"')
+      if (!args.has(1)) throw new RpcError(RPC.misc, 'scanobjects argument is required for the start action')
+      const state: Scan = { progress: 0, aborted: false }
+      const needles = needlesOf(engine, args)
+      scans.set(engine, state)
+      try {
+        return await scan(engine, needles, state)
+      } finally {
+        scans.delete(engine)
+      }
+    },
+  },
+  getblockfilter: {
+    params: ['blockhash', 'filtertype'],
+    about: 'The basic filter of a block (BIP 158) and its header; made when asked for.',
+    async run({ engine }, args) {
+      const hash = args.blockHash(0)
+      if (args.string(1, 'basic') !== 'basic') throw new RpcError(RPC.invalidAddressOrKey, 'Unknown filtertype')
+      const entry = entryOf(engine, hash)
+      const filter = await filterOf(engine, entry)
+      return { filter: bytesToHex(filter), header: bytesToHex(Uint8Array.from(await filterHeaderOf(engine, entry)).reverse()) }
+    },
+  },
+  getindexinfo: {
+    params: ['index_name'],
+    about: 'State of the indices: that of transactions is always there.',
+    run({ engine }, args) {
+      const name = args.string(0, '')
+      return name === '' || name === 'txindex' ? { txindex: { synced: true, best_block_height: engine.tip().height } } : {}
+    },
+  },
+  verifychain: {
+    params: ['checklevel', 'nblocks'],
+    about: 'Checks the last blocks again: 0 read, 1 their own rules, 2 undo data, 3 and 4 scripts and amounts.',
+    async run({ engine }, args) {
+      const level = args.int(0, 3)
+      const asked = args.int(1, 6)
+      const tip = engine.tipEntry()
+      const count = asked <= 0 || asked > tip.height ? tip.height : asked
+      let entry: HeaderEntry | undefined = tip
+      for (let i = 0; i < count && entry !== undefined; i++, entry = entry.parent)
+        if (!(await passes(engine, entry, level))) return false
+      return true
+    },
+  },
+}

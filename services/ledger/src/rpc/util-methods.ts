@@ -1,0 +1,149 @@
+/** Tools: Bitcoin Core rpc/node.cpp, rpc/server.cpp, rpc/signmessage.cpp, rpc/output_script.cpp, and figures of rpc/mining.cpp. */
+import { compactSize, concat, encode, equalBytes, utf8Encode } from '@leyden/codec'
+import { classifyScript, decodeAddress, difficultyInterval, isAddressProblem } from '@leyden/bitcoin'
+import { ecdsaRecover, ecdsaSignRecoverable, hash160, sha256d } from '@leyden/crypto'
+import { ancestorAt, type HeaderEntry } from '@leyden/ledger'
+import type { LedgerEngine } from '../engine.ts'
+import { RPC, RpcError } from './call.ts'
+import { chainName } from './chain-methods.ts'
+import { parseDescriptor, withChecksum } from './descriptor.ts'
+import { difficulty } from './json.ts'
+import type { Json } from './json-text.ts'
+import type { Method, Methods } from './method.ts'
+import { readKey } from './raw-methods.ts'
+import { uncompressed } from './sign.ts'
+
+const varString = (text: string): Uint8Array => {
+  const bytes = utf8Encode(text)
+  return concat(encode(compactSize, bytes.length), bytes)
+}
+
+/** What a signed message signs. Bitcoin Core common/signmessage.cpp. */
+const messageHash = (message: string): Uint8Array => sha256d(concat(varString('Bitcoin Signed Message:\n'), varString(message)))
+
+/** First byte of a signature: this, the recovery id, and 4 for a compressed key. BIP 137. */
+const SIGNATURE_HEADER = 27
+
+const hashesPerSecond = (engine: LedgerEngine, blocks: number, height: number): number => {
+  const tip = engine.tipEntry()
+  if (blocks < -1 || blocks === 0) throw new RpcError(RPC.invalidParameter, 'Invalid nblocks. Must be a positive number or -1.')
+  if (height < -1 || height > tip.height) throw new RpcError(RPC.invalidParameter, 'Block does not exist at specified height')
+  const last = height >= 0 ? (ancestorAt(tip, height) as HeaderEntry) : tip
+  if (last.height === 0) return 0
+  const wanted = blocks === -1 ? (last.height % difficultyInterval(engine.network)) + 1 : blocks
+  let first = last
+  let earliest = last.header.time
+  let latest = last.header.time
+  for (let i = Math.min(wanted, last.height); i > 0; i--) {
+    first = first.parent as HeaderEntry
+    earliest = Math.min(earliest, first.header.time)
+    latest = Math.max(latest, first.header.time)
+  }
+  if (earliest === latest) return 0
+  return Number((Number(last.chainWork - first.chainWork) / (latest - earliest)).toPrecision(16))
+}
+
+const MAX_MOCK_TIME = 9_223_372_036
+
+const echo: Method = {
+  params: Array.from({ length: 10 }, (_, i) => `arg${i}`),
+  about: 'Gives back the arguments.',
+  run: (_context, args) => [...args.all()].map((value) => (value ?? null) as Json),
+}
+
+export const utilMethods: Methods = {
+  getnetworkhashps: {
+    params: ['nblocks', 'height'],
+    about: 'Hashes per second that the last blocks took, by estimate.',
+    run: ({ engine }, args) => hashesPerSecond(engine, args.int(0, 120), args.int(1, -1)),
+  },
+  getmininginfo: {
+    params: [],
+    about: 'State of mining.',
+    run({ engine }) {
+      const tip = engine.tipEntry()
+      return {
+        blocks: tip.height,
+        difficulty: difficulty(tip.header.bits),
+        networkhashps: hashesPerSecond(engine, 120, -1),
+        pooledtx: engine.pool.entries.size,
+        chain: chainName(engine.network),
+        warnings: [],
+      }
+    },
+  },
+  setmocktime: {
+    params: ['timestamp'],
+    about: 'Lets the clock stand still at a time in seconds, 0 lets it run (regtest only).',
+    run({ engine, setTime }, args) {
+      if (engine.network.name !== 'regtest')
+        throw new RpcError(RPC.misc, 'setmocktime is for regression testing (-regtest mode) only')
+      const time = args.raw(0)
+      if (typeof time !== 'number') args.int(0)
+      if (!Number.isSafeInteger(time)) throw new RpcError(RPC.misc, 'JSON integer out of range')
+      const seconds = time as number
+      if (seconds < 0 || seconds > MAX_MOCK_TIME)
+        throw new RpcError(RPC.invalidParameter, `Mocktime must be in the range [0, ${MAX_MOCK_TIME}], not ${seconds}.`)
+      setTime(seconds * 1000)
+      return null
+    },
+  },
+  getmemoryinfo: {
+    params: ['mode'],
+    about: 'Memory that is locked against swapping: none.',
+    run(_context, args) {
+      const mode = args.string(0, 'stats')
+      if (mode === 'mallocinfo') throw new RpcError(RPC.invalidParameter, 'mallocinfo mode not available')
+      if (mode !== 'stats') throw new RpcError(RPC.invalidParameter, `unknown mode ${mode.slice(0, 100)}`)
+      return { locked: { used: 0, free: 0, total: 0, locked: 0, chunks_used: 0, chunks_free: 0 } }
+    },
+  },
+  getrpcinfo: {
+    params: [],
+    about: 'Calls under way, with their microseconds.',
+    run: ({ active, now }) => ({
+      active_commands: [...active].map(({ method, since }) => ({ method, duration: (now() - since) * 1000 })),
+      logpath: '',
+    }),
+  },
+  echo,
+  echojson: echo,
+  getdescriptorinfo: {
+    params: ['descriptor'],
+    about: 'What a descriptor is: raw(hex) or addr(address).',
+    run({ engine }, args) {
+      const { text, checksum, solvable } = parseDescriptor(args.string(0), engine.network)
+      return { descriptor: withChecksum(text), checksum, isrange: false, issolvable: solvable, hasprivatekeys: false }
+    },
+  },
+  signmessagewithprivkey: {
+    params: ['privkey', 'message'],
+    about: 'Signs a text with a private key.',
+    run({ engine }, args) {
+      const text = args.string(0)
+      const message = args.string(1)
+      const { secret, compressed } = readKey(engine, text)
+      const { signature, recoveryId } = ecdsaSignRecoverable(messageHash(message), secret)
+      const head = Uint8Array.of(SIGNATURE_HEADER + recoveryId + (compressed ? 4 : 0))
+      return Buffer.from(concat(head, signature)).toString('base64')
+    },
+  },
+  verifymessage: {
+    params: ['address', 'signature', 'message'],
+    about: 'Whether the key of an address signed a text.',
+    run({ engine }, args) {
+      const [address, signature, message] = [args.string(0), args.string(1), args.string(2)]
+      const script = decodeAddress(address, engine.network)
+      if (isAddressProblem(script)) throw new RpcError(RPC.invalidAddressOrKey, 'Invalid address')
+      const form = classifyScript(script)
+      if (form.type !== 'p2pkh') throw new RpcError(RPC.type, 'Address does not refer to key')
+      const bytes = Buffer.from(signature, 'base64')
+      if (bytes.toString('base64') !== signature) throw new RpcError(RPC.type, 'Malformed base64 encoding')
+      const head = (bytes[0] ?? 0) - SIGNATURE_HEADER
+      if (bytes.length !== 65 || head < 0) return false
+      const point = ecdsaRecover(Uint8Array.from(bytes.subarray(1)), head & 3, messageHash(message))
+      if (point === undefined) return false
+      return equalBytes(hash160((head & 4) === 0 ? uncompressed(point) : point), form.hash)
+    },
+  },
+}
