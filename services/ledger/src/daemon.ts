@@ -125,6 +125,7 @@ export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT): 
         disconnectPeer: (address) => peers.disconnect(address),
         disconnectPeerById: (id) => peers.disconnectById(id),
         addedPeers: () => peers.added(),
+        pingPeers: () => peers.ping(),
         traffic: () => peers.traffic(),
         stop: () => void systemClock.setTimer(50, () => void stop()),
       },

@@ -67,6 +67,8 @@ export type PeerService = {
   disconnectById(id: number): boolean
   /** Those that are tried again and again. */
   added(): readonly AddedPeer[]
+  /** Lets every peer be pinged at the next tick, unless an answer is awaited. */
+  ping(): void
   /** Bytes since the start. */
   traffic(): { readonly received: number; readonly sent: number }
   close(): Promise<void>
@@ -506,6 +508,9 @@ export const listenForPeers = async (options: PeerServiceOptions): Promise<PeerS
       [...dialled]
         .filter(([, { again }]) => again)
         .map(([address, { live }]) => ({ address, connected: live !== undefined && !live.closed })),
+    ping() {
+      for (const { state } of connections.values()) state.lastPingAtMs = 0
+    },
     traffic: () => {
       const sockets = [...connections.values()].map(({ socket }) => socket)
       return {

@@ -125,6 +125,8 @@ describe('descriptors', () => {
     )
     expect((await errorOf('getdescriptorinfo', 'wpkh(x)'))?.code).toBe(-5)
     const [hash] = await call<string[]>('generatetodescriptor', 1, `addr(${ADDRESS})`)
+    expect(await call('submitheader', await call('getblockheader', hash, false))).toBeNull()
+    expect((await errorOf('submitheader', '00'.repeat(80)))?.message).toMatch(/^Must submit previous header/)
     expect(await call('getbestblockhash')).toBe(hash)
   })
 })
@@ -167,6 +169,36 @@ describe('blocks and the mempool', () => {
     expect(await call('verifychain', 4, 0)).toBe(true)
     expect(await call('getindexinfo')).toEqual({ txindex: { synced: true, best_block_height: stats['height'] } })
     expect(decodeTx(hexToBytes(await call<string>('getrawtransaction', txid(child))))).toEqual(child)
+  })
+
+  it('are judged together as bitcoind does', async () => {
+    const block = decodeBlock(hexToBytes(await call<string>('getblock', await call('getblockhash', 2), 0)))
+    const first = pay([outputOf(block.transactions[0]!)], [4_999_990_000n])
+    const second = pay([outputOf(first)], [4_999_980_000n])
+    const wrong = pay([outputOf(first)], [4_999_999_000n])
+    const test = (list: readonly Tx[], ...more: unknown[]): Promise<object[]> =>
+      call(
+        'testmempoolaccept',
+        list.map((tx) => bytesToHex(encodeTx(tx))),
+        ...more,
+      )
+    expect(await test([first, second])).toMatchObject([{ allowed: true }, { allowed: true, fees: { base: 0.0001 } }])
+    const [blank, refused] = await test([first, wrong])
+    expect(Object.keys(blank as object)).toEqual(['txid', 'wtxid'])
+    expect(refused).toMatchObject({ allowed: false, 'reject-reason': 'bad-txns-in-belowout' })
+    expect(await test([first, second], '0.0001')).toMatchObject([{ 'reject-reason': 'max-fee-exceeded' }, { txid: txid(second) }])
+    const problems = await Promise.all(
+      [
+        [second, first],
+        [first, first],
+        [first, second, wrong],
+      ].map(async (list) => (await test(list))[0]),
+    )
+    expect(problems).toMatchObject([
+      { 'package-error': 'package-not-sorted' },
+      { 'package-error': 'package-contains-duplicates' },
+      { 'package-error': 'conflict-in-package' },
+    ])
   })
 
   it('can be waited for', async () => {
@@ -253,6 +285,7 @@ describe('tools', () => {
     const totals = await call<{ totalbytesrecv: number; totalbytessent: number }>('getnettotals')
     expect(Math.min(totals.totalbytesrecv, totals.totalbytessent)).toBeGreaterThan(0)
     const [{ id }] = (await call<{ id: number }[]>('getpeerinfo')) as [{ id: number }]
+    expect(await call('ping')).toBeNull()
     await call('addnode', address, 'remove')
     expect(await errorOf('disconnectnode', '', id)).toEqual({ code: -29, message: 'Node not found in connected nodes' })
     expect((await errorOf('disconnectnode', address, 1))?.code).toBe(-32602)

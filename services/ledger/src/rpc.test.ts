@@ -162,7 +162,7 @@ describe('the chain', () => {
     expect(await errorOf('getblockheader', '00'.repeat(32))).toEqual({ code: -5, message: 'Block not found' })
     expect(await errorOf('getblockheader', 'ab')).toEqual({
       code: -8,
-      message: "blockhash must be of length 64 (not 2, for 'ab')",
+      message: "hash must be of length 64 (not 2, for 'ab')",
     })
   })
 

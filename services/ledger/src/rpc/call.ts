@@ -159,12 +159,13 @@ export class Arguments {
     return value as Record<string, unknown>
   }
 
-  blockHash(at: number): BlockHash {
-    return BlockHash(parseHash(this.string(at), this.#name(at)))
+  /** `name`: what an error calls it, where that is not the parameter's name. */
+  blockHash(at: number, name = this.#name(at)): BlockHash {
+    return BlockHash(parseHash(this.string(at), name))
   }
 
-  txid(at: number): Txid {
-    return Txid(parseHash(this.string(at), this.#name(at)))
+  txid(at: number, name = this.#name(at)): Txid {
+    return Txid(parseHash(this.string(at), name))
   }
 
   /** Satoshi. */

@@ -34,6 +34,13 @@ export const bodyOf = async (engine: LedgerEngine, entry: HeaderEntry): Promise<
   return block
 }
 
+/** As entryOf, in the words of getrawtransaction. */
+const blockOf = ({ tree }: LedgerEngine, hash: BlockHash): HeaderEntry => {
+  const entry = tree.entries.get(hash)
+  if (entry === undefined) throw new RpcError(RPC.invalidAddressOrKey, 'Block hash not found')
+  return entry
+}
+
 const txCount = async (engine: LedgerEngine, entry: HeaderEntry): Promise<number> =>
   (await engine.blockByHash(entry.hash))?.transactions.length ?? 0
 
@@ -134,7 +141,7 @@ export const chainMethods: Methods = {
     params: ['blockhash', 'verbose'],
     about: 'A header: as JSON, or its 80 bytes in hex when verbose is false.',
     async run({ engine }, args) {
-      const hash = args.blockHash(0)
+      const hash = args.blockHash(0, 'hash')
       const verbose = args.bool(1, true)
       const entry = entryOf(engine, hash)
       return verbose ? headerJson(engine, entry, await txCount(engine, entry)) : bytesToHex(encodeHeader(entry.header))
@@ -173,9 +180,9 @@ export const chainMethods: Methods = {
     params: ['txid', 'verbosity|verbose', 'blockhash'],
     about: 'A transaction of the mempool or of the active chain: 0 in hex, 1 as JSON, 2 with fee and what it spends.',
     async run({ engine }, args) {
-      const id = args.txid(0)
+      const id = args.txid(0, 'parameter 1')
       const verbosity = args.verbosity(1, 0)
-      const within = args.has(2) ? entryOf(engine, args.blockHash(2)) : undefined
+      const within = args.has(2) ? blockOf(engine, args.blockHash(2, 'parameter 3')) : undefined
       if (txid(engine.network.genesis.transactions[0] as Tx) === id)
         throw new RpcError(
           RPC.invalidAddressOrKey,

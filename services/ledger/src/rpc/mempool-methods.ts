@@ -1,5 +1,5 @@
 /** Transactions that wait, and fees: Bitcoin Core rpc/mempool.cpp, rpc/fees.cpp. */
-import { isUnspendable, outpointKey, Txid, txid, txVsize, wtxid, type Tx } from '@leyden/bitcoin'
+import { isUnspendable, outpointKey, Txid, txid, txVsize, txWeight, wtxid, type Tx } from '@leyden/bitcoin'
 import {
   INCREMENTAL_FEERATE_PER_KVB,
   inOrder,
@@ -61,6 +61,32 @@ const testJson = ({ tx, txid: id, status, rejection, entry }: TransactionOutcome
       }),
 })
 
+/** Bitcoin Core policy/packages.h. */
+const MAX_PACKAGE_WEIGHT = 404_000
+
+/** What is wrong with a list of transactions as such. Bitcoin Core policy/packages.cpp, IsWellFormedPackage. */
+const packageProblem = (transactions: readonly Tx[]): string | undefined => {
+  if (transactions.reduce((sum, tx) => sum + txWeight(tx), 0) > MAX_PACKAGE_WEIGHT) return 'package-too-large'
+  const later = new Set(transactions.map(txid))
+  if (later.size < transactions.length) return 'package-contains-duplicates'
+  for (const tx of transactions) {
+    if (tx.inputs.some(({ outpoint }) => later.has(outpoint.txid))) return 'package-not-sorted'
+    later.delete(txid(tx))
+  }
+  const spent = transactions.flatMap(({ inputs }) => inputs.map(({ outpoint }) => outpointKey(outpoint)))
+  return new Set(spent).size < spent.length ? 'conflict-in-package' : undefined
+}
+
+/** Of several, a refusal leaves the others unjudged; too high a fee only those after it. */
+const testPackageJson = (outcomes: readonly TransactionOutcome[]): Json => {
+  const failed = outcomes.findIndex(({ status }) => status !== 'accepted')
+  const tooHigh = outcomes[failed]?.rejection?.reason === 'max-fee-exceeded'
+  return outcomes.map((outcome, i) => {
+    const unjudged = failed >= 0 && (i > failed || (i < failed && !tooHigh))
+    return unjudged ? { txid: outcome.txid, wtxid: wtxid(outcome.tx) } : testJson(outcome)
+  })
+}
+
 const packageJson = (outcomes: readonly TransactionOutcome[]): Json => {
   const entries = new Map(outcomes.flatMap(({ entry }) => (entry === undefined ? [] : [[entry.txid, entry] as const])))
   const results = outcomes.map(({ tx, txid: id, status, rejection, entry, pairedWith }): [string, Json] => {
@@ -89,7 +115,7 @@ const packageJson = (outcomes: readonly TransactionOutcome[]): Json => {
 }
 
 const entryOf = ({ pool }: LedgerEngine, args: Arguments): MempoolEntry => {
-  const entry = pool.entries.get(args.txid(0))
+  const entry = pool.entries.get(args.txid(0, 'parameter 1'))
   if (entry === undefined) throw new RpcError(RPC.invalidAddressOrKey, 'Transaction not in mempool')
   return entry
 }
@@ -126,8 +152,10 @@ export const mempoolMethods: Methods = {
     async run({ engine }, args) {
       const transactions = args.transactions(0, 1, MAX_PACKAGE_COUNT)
       const maxFeeratePerKvb = args.maxFeerate(1)
+      const problem = transactions.length > 1 ? packageProblem(transactions) : undefined
+      if (problem !== undefined) return transactions.map((tx) => ({ txid: txid(tx), wtxid: wtxid(tx), 'package-error': problem }))
       const options = { dryRun: true, ...(maxFeeratePerKvb === undefined ? {} : { maxFeeratePerKvb }) }
-      return (await engine.submitTransactions(transactions, options)).map(testJson)
+      return testPackageJson(await engine.submitTransactions(transactions, options))
     },
   },
   submitpackage: {

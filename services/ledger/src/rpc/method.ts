@@ -39,6 +39,7 @@ export type RpcContext = {
   readonly disconnectPeerById: (id: number) => boolean
   /** Those that we keep trying to reach. */
   readonly addedPeers: () => readonly AddedPeer[]
+  readonly pingPeers: () => void
   /** Bytes since the start. */
   readonly traffic: () => { readonly received: number; readonly sent: number }
   /** Ends the process in an orderly way, after the answer has left. */

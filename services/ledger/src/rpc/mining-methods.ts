@@ -4,8 +4,10 @@ import {
   blockHash,
   decodeAddress,
   decodeBlock,
+  decodeHeader,
   encodeBlock,
   encodeTx,
+  HEADER_BYTES,
   isAddressProblem,
   MAX_BLOCK_SIGOPS_COST,
   MAX_BLOCK_WEIGHT,
@@ -17,7 +19,7 @@ import {
   type Block,
   type Tx,
 } from '@leyden/bitcoin'
-import { medianTimePast, type HeaderEntry } from '@leyden/ledger'
+import { isViolation, medianTimePast, type HeaderEntry } from '@leyden/ledger'
 import { GenerateError, type LedgerEngine } from '../engine.ts'
 import { parseTx, RPC, RpcError, type Arguments } from './call.ts'
 import { parseDescriptor } from './descriptor.ts'
@@ -120,6 +122,20 @@ export const miningMethods: Methods = {
       if (outcome.status === 'connected') return null
       if (outcome.status === 'rejected') return outcome.violation.reason
       return outcome.status === 'side' ? 'inconclusive' : 'duplicate'
+    },
+  },
+  submitheader: {
+    params: ['hexdata'],
+    about: 'Takes a header on one that is known; null when it may be.',
+    run({ engine }, args) {
+      const hex = args.string(0)
+      if (!HEX.test(hex) || hex.length !== 2 * HEADER_BYTES) throw new RpcError(RPC.deserialization, 'Block header decode failed')
+      const header = decodeHeader(hexToBytes(hex.toLowerCase()))
+      if (!engine.tree.entries.has(header.previousHash))
+        throw new RpcError(RPC.verify, `Must submit previous header (${header.previousHash}) first`)
+      const answer = engine.submitHeaders([header])
+      if (isViolation(answer)) throw new RpcError(RPC.verify, answer.reason)
+      return null
     },
   },
   getblocktemplate: {

@@ -148,6 +148,14 @@ export const nodeMethods: Methods = {
       return null
     },
   },
+  ping: {
+    params: [],
+    about: 'Sends a ping to every peer.',
+    run({ pingPeers }) {
+      pingPeers()
+      return null
+    },
+  },
   getaddednodeinfo: {
     params: ['node'],
     about: 'The peers that addnode added.',
