@@ -90,6 +90,8 @@ type Connection = {
   readonly connectedAt: number
   /** The best of its chain that we know. */
   best: HeaderEntry | undefined
+  /** When it last did these, milliseconds since 1970; 0 for never. */
+  readonly last: { sent: number; received: number; transaction: number; block: number }
   waiting: number
   work: Promise<void>
   closed: boolean
@@ -146,7 +148,9 @@ export const listenForPeers = async (options: PeerServiceOptions): Promise<PeerS
   }
 
   const send = (connection: Connection, message: KnownMessage): void => {
-    if (!connection.closed) connection.socket.write(encodeFrame(network.magic, message))
+    if (connection.closed) return
+    connection.last.sent = Date.now()
+    connection.socket.write(encodeFrame(network.magic, message))
   }
 
   /** Waits until the peer has read enough of what it was sent. */
@@ -203,7 +207,7 @@ export const listenForPeers = async (options: PeerServiceOptions): Promise<PeerS
       case 'takeBlock':
         return after(before, () => takeBlock(connection, effect.block))
       case 'takeTx':
-        return after(before, () => takeTx(effect.tx))
+        return after(before, () => takeTx(connection, effect.tx))
       case 'serveHeaders':
         serveHeaders(connection, effect.locator, effect.stop)
         return before
@@ -281,6 +285,7 @@ export const listenForPeers = async (options: PeerServiceOptions): Promise<PeerS
         send(connection, headers)
       } else if (reason !== 'time-too-new') void step(connection, { from: 'chain', type: 'blockRefused', reason })
     } else {
+      if (outcome.status !== 'duplicate') connection.last.block = Date.now()
       const entry = tree.entries.get(hash)
       if (entry !== undefined && (connection.best === undefined || entry.chainWork > connection.best.chainWork))
         connection.best = entry
@@ -288,8 +293,9 @@ export const listenForPeers = async (options: PeerServiceOptions): Promise<PeerS
     fetchBlocks()
   }
 
-  const takeTx = async (tx: Tx): Promise<void> => {
+  const takeTx = async (connection: Connection, tx: Tx): Promise<void> => {
     const outcome = await engine.submitTransaction(tx)
+    if (outcome.status === 'accepted') connection.last.transaction = Date.now()
     const { rejection } = outcome
     if (
       outcome.status !== 'rejected' ||
@@ -361,6 +367,7 @@ export const listenForPeers = async (options: PeerServiceOptions): Promise<PeerS
       state,
       connectedAt: Date.now(),
       best: undefined,
+      last: { sent: 0, received: 0, transaction: 0, block: 0 },
       waiting: 0,
       work: Promise.resolve(),
       closed: false,
@@ -371,6 +378,7 @@ export const listenForPeers = async (options: PeerServiceOptions): Promise<PeerS
     const reader = createFrameReader(network.magic)
     socket.on('data', (chunk: Buffer) => {
       if (connection.closed) return
+      connection.last.received = Date.now()
       try {
         for (const message of reader.push(new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.length))) {
           connection.waiting++
@@ -469,7 +477,7 @@ export const listenForPeers = async (options: PeerServiceOptions): Promise<PeerS
   return {
     port: bound,
     peers: () =>
-      [...connections.values()].map(({ id, address, state, connectedAt, socket, best }) => ({
+      [...connections.values()].map(({ id, address, state, connectedAt, socket, best, last }) => ({
         id,
         address,
         inbound: state.inbound,
@@ -479,6 +487,10 @@ export const listenForPeers = async (options: PeerServiceOptions): Promise<PeerS
         connectedAt,
         services: state.theirs?.services ?? 0n,
         relaysTransactions: state.theirs?.relay ?? false,
+        lastSentAt: last.sent,
+        lastReceivedAt: last.received,
+        lastTransactionAt: last.transaction,
+        lastBlockAt: last.block,
         bytesSent: socket.bytesWritten,
         bytesReceived: socket.bytesRead,
         syncedHeaders: best?.height ?? -1,

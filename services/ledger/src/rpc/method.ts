@@ -14,6 +14,12 @@ export type PeerInfo = {
   readonly connectedAt: number
   readonly services: bigint
   readonly relaysTransactions: boolean
+  /** Milliseconds since 1970, 0 for never. */
+  readonly lastSentAt: number
+  readonly lastReceivedAt: number
+  /** When it last gave us one that we took. */
+  readonly lastTransactionAt: number
+  readonly lastBlockAt: number
   readonly bytesSent: number
   readonly bytesReceived: number
   /** Height of the best header that we know of its chain, -1 for none. */

@@ -87,6 +87,10 @@ export const nodeMethods: Methods = {
         services: peer.services.toString(16).padStart(16, '0'),
         servicesnames: serviceNames(peer.services),
         relaytxes: peer.relaysTransactions,
+        lastsend: seconds(peer.lastSentAt),
+        lastrecv: seconds(peer.lastReceivedAt),
+        last_transaction: seconds(peer.lastTransactionAt),
+        last_block: seconds(peer.lastBlockAt),
         bytessent: peer.bytesSent,
         bytesrecv: peer.bytesReceived,
         conntime: seconds(peer.connectedAt),
@@ -146,6 +150,14 @@ export const nodeMethods: Methods = {
       const done = args.has(1) ? disconnectPeerById(args.int(1)) : disconnectPeer(args.string(0))
       if (!done) throw new RpcError(RPC.nodeNotConnected, 'Node not found in connected nodes')
       return null
+    },
+  },
+  getnodeaddresses: {
+    params: ['count', 'network'],
+    about: 'Addresses of other nodes: none are collected.',
+    run(_context, args) {
+      if (args.int(0, 1) < 0) throw new RpcError(RPC.invalidParameter, 'Address count out of range')
+      return []
     },
   },
   ping: {

@@ -1,22 +1,27 @@
 /** What reads much of the chain: Bitcoin Core rpc/blockchain.cpp (UTXO set, statistics, filters, verification). */
 import { createHash } from 'node:crypto'
-import { bytesToHex, Writer } from '@leyden/codec'
+import { bytesToHex, DecodeError, Writer } from '@leyden/codec'
 import {
   basicFilter,
+  blockHash,
+  decodeMerkleProof,
+  encodeMerkleProof,
   filterHeader,
   outpointKey,
+  Txid,
   txid,
   writeOutpoint,
   writeOutput,
   type Block,
   type BlockHash,
   type Coin,
+  type MerkleProof,
   type Outpoint,
 } from '@leyden/bitcoin'
 import { ancestorAt, checkBlockBody, connectBlock, isViolation, type HeaderEntry } from '@leyden/ledger'
 import type { LedgerEngine } from '../engine.ts'
 import { blockStats } from './block-stats.ts'
-import { kindOf, RPC, RpcError, type Arguments } from './call.ts'
+import { kindOf, parseHash, parseHexBytes, RPC, RpcError, type Arguments } from './call.ts'
 import { bodyOf, entryOf, spentBy } from './chain-methods.ts'
 import { outputDescriptor, parseDescriptor } from './descriptor.ts'
 import { btc, type Json } from './json-text.ts'
@@ -184,6 +189,15 @@ const spentLists = async (engine: LedgerEngine, block: Block, entry: HeaderEntry
   })
 }
 
+const readProof = (bytes: Uint8Array): MerkleProof | undefined => {
+  try {
+    return decodeMerkleProof(bytes)
+  } catch (error) {
+    if (error instanceof DecodeError) throw new RpcError(RPC.misc, error.message)
+    throw error
+  }
+}
+
 export const scanMethods: Methods = {
   getblockstats: {
     params: ['hash_or_height', 'stats'],
@@ -247,6 +261,36 @@ export const scanMethods: Methods = {
       const entry = entryOf(engine, hash)
       const filter = await filterOf(engine, entry)
       return { filter: bytesToHex(filter), header: bytesToHex(Uint8Array.from(await filterHeaderOf(engine, entry)).reverse()) }
+    },
+  },
+  gettxoutproof: {
+    params: ['txids', 'blockhash'],
+    about: 'Proof in hex that transactions are in one block.',
+    async run({ engine }, args) {
+      const list = args.array(0).map((id) => Txid(parseHash(String(id), 'txid')))
+      const [first] = list
+      if (first === undefined) throw invalid("Parameter 'txids' cannot be empty")
+      const twice = list.find((id, i) => list.indexOf(id) < i)
+      if (twice !== undefined) throw invalid(`Invalid parameter, duplicated txid: ${twice}`)
+      const hash = args.has(1) ? args.blockHash(1) : (await engine.position(first))?.blockHash
+      if (hash === undefined) throw new RpcError(RPC.invalidAddressOrKey, 'Transaction not yet in block')
+      const block = await bodyOf(engine, entryOf(engine, hash))
+      const held = new Set(block.transactions.map(txid))
+      if (!list.every((id) => held.has(id)))
+        throw new RpcError(RPC.invalidAddressOrKey, 'Not all transactions found in specified or retrieved block')
+      return bytesToHex(encodeMerkleProof(block, new Set(list)))
+    },
+  },
+  verifytxoutproof: {
+    params: ['proof'],
+    about: 'The transactions that a proof shows to be in a block of the chain; none when it proves nothing.',
+    async run({ engine }, args) {
+      const proof = readProof(parseHexBytes(args.string(0), 'proof'))
+      if (proof === undefined) return []
+      const entry = engine.tree.entries.get(blockHash(proof.header))
+      if (entry === undefined || !engine.isActive(entry)) throw new RpcError(RPC.invalidAddressOrKey, 'Block not found in chain')
+      const block = await bodyOf(engine, entry)
+      return block.transactions.length === proof.count ? proof.txids : []
     },
   },
   getindexinfo: {
