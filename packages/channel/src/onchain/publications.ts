@@ -41,6 +41,13 @@ const fixedFeerate = (channel: Channel, claim: Claim): FeeratePerKw | undefined 
   return FeeratePerKw(Number((feeSat * 1000n) / BigInt(claim.weight)))
 }
 
+/** One P2WPKH input and one P2WPKH output, about: what the wallet adds to an HTLC transaction that pays no fee itself. */
+const WALLET_SHARE_WEIGHT = 272 + 124
+
+/** What the fee of a claim is paid for. */
+const paidWeight = (channel: Channel, claim: Claim): number =>
+  claim.how === 'htlcTransaction' && channel.type.format === 'anchors' ? claim.weight + WALLET_SHARE_WEIGHT : claim.weight
+
 const bidFor = (channel: Channel, claim: Claim, previous: FeeratePerKw | undefined, env: ChannelEnv): FeeratePerKw | undefined =>
   fixedFeerate(channel, claim) ??
   nextBid({
@@ -48,7 +55,7 @@ const bidFor = (channel: Channel, claim: Claim, previous: FeeratePerKw | undefin
     market: env.feerates.claim,
     minimum: env.feerates.minimum,
     budgetSat: claim.budgetSat,
-    weight: claim.weight,
+    weight: paidWeight(channel, claim),
     ...(claim.deadline === undefined
       ? { blocksLeft: undefined }
       : { blocksLeft: claim.deadline - channel.height, blocksGiven: claim.deadline - claim.from }),
@@ -58,7 +65,7 @@ const bidFor = (channel: Channel, claim: Claim, previous: FeeratePerKw | undefin
 export const isWorthClaiming = (channel: Channel, claim: Claim, onchain: Onchain, env: ChannelEnv): boolean =>
   fixedFeerate(channel, claim) !== undefined ||
   onchain.bids[claimId(claim.output)] !== undefined ||
-  claim.budgetSat * 1000n >= BigInt(env.feerates.minimum) * BigInt(claim.weight)
+  claim.budgetSat * 1000n >= BigInt(env.feerates.minimum) * BigInt(paidWeight(channel, claim))
 
 interface OwnCommitment {
   readonly built: BuiltCommitment

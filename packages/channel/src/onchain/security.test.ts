@@ -407,6 +407,19 @@ describe('S22: who has fallen behind', () => {
   })
 })
 
+describe('a small HTLC of an anchor channel', () => {
+  test('is bid for as far as the budget pays for what the wallet has to add, too', () => {
+    const world = makeWorld({ format: 'anchors', htlcs: [offered(0n, { sat: 900, expiry: START_HEIGHT + 5 })] })
+    close(world, 'alice')
+    mine(world, transactionsOf(world, world.alice))
+    while (world.height < START_HEIGHT + 10) mine(world)
+    const claim = claimOfHtlc(world, 0n, 'local')
+    expect(claim).toMatchObject({ kind: 'htlc', budgetSat: Sat(450n) })
+    const { weight } = claim as Publication & { readonly kind: 'htlc' }
+    expect(claim!.feeratePerKw * (weight + 396)).toBeLessThanOrEqual(450_000)
+  })
+})
+
 describe('our own commitment', () => {
   test('is bumped through its anchor towards the deadline, within the budget', () => {
     const world = makeWorld({ format: 'anchors', htlcs: [received(0n, { expiry: START_HEIGHT + 25 })] })
