@@ -17,9 +17,11 @@ export interface Story {
   /** Pairs of hosts that cannot reach each other now. */
   readonly blocked: (readonly [string, string])[]
   actions: number
+  /** Of all chains that there were. */
+  highest: number
 }
 
-export const newStory = (): Story => ({ held: [], invoices: [], blocked: [], actions: 0 })
+export const newStory = (): Story => ({ held: [], invoices: [], blocked: [], actions: 0, highest: 0 })
 
 /** Deepest reorganisation: below what channels take for safe (6). */
 const MAX_REORG = 5
@@ -239,8 +241,12 @@ const reorg: Action = async (world, story) => {
   await catchUp(world, story, 0)
   const engine = world.engine()
   if (engine === undefined) return
-  const depth = 1 + world.random.below(MAX_REORG)
   const { height } = engine.tip()
+  story.highest = Math.max(story.highest, height)
+  // Counted from the highest tip: one that broke off half-way is not followed by another from there.
+  const most = MAX_REORG - (story.highest - height)
+  if (most < 1) return
+  const depth = 1 + world.random.below(most)
   const hash = engine.hashAtHeight((height - depth + 1) as typeof height) as BlockHash
   const empty = world.random.below(depth + 1)
   world.say(`reorganise ${depth} blocks, ${empty} of the new ones empty`)

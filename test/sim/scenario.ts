@@ -89,6 +89,7 @@ const isUnsettled = (world: World): boolean =>
   (world.engine()?.mempool().length ?? 1) > 0 ||
   NAMES.some((name) => {
     for (const [, payment] of world.node(name)?.payments.payments() ?? []) if (payment.status === 'inFlight') return true
+    for (const [, invoice] of world.node(name)?.payments.invoices() ?? []) if (invoice.status === 'accepted') return true
     return false
   })
 
@@ -123,7 +124,9 @@ const calm = async (world: World, story: Story): Promise<void> => {
         if (node === undefined) continue
         for (const [id, { phase, active }] of node.channels()) {
           // A peer that has forgotten the channel never says that it is ready.
-          const hangs = phase.name === 'awaitingReady' && active[0]?.funding.confirmed !== undefined && blocks > 20
+          const hangs =
+            (phase.name === 'awaitingReady' && active[0]?.funding.confirmed !== undefined && blocks > 20) ||
+            (phase.name === 'shuttingDown' && world.stale !== undefined && blocks > 100)
           if (phase.name !== 'normal' && !hangs) continue
           const force = hangs || random.chance(0.3)
           world.say(`${name} ends ${id.slice(0, 8)}${force ? ' by force' : ''}`)
