@@ -102,6 +102,8 @@ export type Chain = {
   passedBefore: Set<Wtxid>
   best: HeaderEntry
   nextOrder: number
+  /** The least that a block has: who is preferred goes below. */
+  leastOrder: number
 }
 
 /** In one generation. */
@@ -127,11 +129,13 @@ export const openChain = async (options: ChainOptions): Promise<Chain> => {
   await claimStore(store, network, tree.genesis.hash)
   const fees = new Map<BlockHash, BlockFees>()
   let nextOrder = 1
+  let leastOrder = 0
   for await (const row of readHeaders(store)) {
     const entry = restoreEntry(tree, row.header, { stored: row.stored, failed: row.failed, order: row.order })
     if (entry === undefined) continue
     if (row.fees !== undefined) fees.set(entry.hash, row.fees)
     nextOrder = Math.max(nextOrder, row.order + 1)
+    leastOrder = Math.min(leastOrder, row.order)
   }
   const tipHash = await readTip(store)
   const tip = tipHash === undefined ? tree.genesis : tree.entries.get(tipHash)
@@ -149,6 +153,7 @@ export const openChain = async (options: ChainOptions): Promise<Chain> => {
     passedBefore: new Set(),
     best: bestStored(tree),
     nextOrder,
+    leastOrder,
   }
   const waiting = await readMempool(store)
   for (const { tx } of waiting) chain.dirty.add(txid(tx))
@@ -376,6 +381,15 @@ export const invalidate = async (chain: Chain, entry: HeaderEntry): Promise<void
 /** Takes that back, and every other judgement on the blocks below and above. */
 export const reconsider = async (chain: Chain, entry: HeaderEntry): Promise<void> => {
   await applyMarks(chain, pardonOf(chain.tree, entry))
+  await activate(chain)
+}
+
+/** Treats the block as if it had come before all others of as much work. Nothing happens when the tip has more. */
+export const prefer = async (chain: Chain, entry: HeaderEntry): Promise<void> => {
+  await activate(chain)
+  if (!entry.stored || entry.failed !== 'none' || entry.chainWork < tipOf(chain).chainWork) return
+  entry.order = --chain.leastOrder
+  chain.best = bestStored(chain.tree)
   await activate(chain)
 }
 

@@ -49,6 +49,7 @@ import {
   loadBlock,
   loadView,
   openChain,
+  prefer,
   reconsider,
   takeBlock,
   tipOf,
@@ -112,6 +113,8 @@ export interface LedgerEngine extends LedgerSource {
   generateBlock(scriptPubKey: Uint8Array, transactions: readonly Tx[], submit?: boolean): Promise<Block>
   invalidateBlock(hash: BlockHash): Promise<void>
   reconsiderBlock(hash: BlockHash): Promise<void>
+  /** Of blocks with as much work this one wins. */
+  preferBlock(hash: BlockHash): Promise<void>
   /** Resolves when every job so far has ended. */
   idle(): Promise<void>
   /** Refuses new jobs, waits for those under way. The store stays open. */
@@ -334,6 +337,7 @@ export const createLedgerEngine = async (options: LedgerEngineOptions): Promise<
       }),
     invalidateBlock: (hash) => inQueue(() => invalidate(chain, knownEntry(hash))),
     reconsiderBlock: (hash) => inQueue(() => reconsider(chain, knownEntry(hash))),
+    preferBlock: (hash) => inQueue(() => prefer(chain, knownEntry(hash))),
     idle: () => inQueue(async () => undefined),
     async close() {
       closed = true

@@ -206,6 +206,20 @@ describe('blocks and the mempool', () => {
     ])
   })
 
+  it('give way to one of as much work that is preferred', async () => {
+    const heldBack = await call<{ hash: string; hex: string }>('generateblock', ADDRESS, [], false)
+    const [first] = await call<string[]>('generatetoaddress', 1, ADDRESS)
+    expect(await call('submitblock', heldBack.hex)).toBe('inconclusive')
+    expect(await call('getbestblockhash')).toBe(first)
+    for (const hash of [heldBack.hash, first, heldBack.hash]) {
+      expect(await call('preciousblock', hash)).toBeNull()
+      expect(await call('getbestblockhash')).toBe(hash)
+    }
+    await call('preciousblock', await call('getblockhash', 1))
+    expect(await call('getbestblockhash')).toBe(heldBack.hash)
+    expect(await errorOf('preciousblock', '00'.repeat(32))).toEqual({ code: -5, message: 'Block not found' })
+  })
+
   it('can be waited for', async () => {
     const height = await call<number>('getblockcount')
     const next = call('waitfornewblock', 20_000)
@@ -291,6 +305,11 @@ describe('tools', () => {
     expect(Math.min(totals.totalbytesrecv, totals.totalbytessent)).toBeGreaterThan(0)
     const [{ id }] = (await call<{ id: number }[]>('getpeerinfo')) as [{ id: number }]
     expect(await call('ping')).toBeNull()
+    expect(await call('addconnection', address, 'outbound-full-relay', false)).toEqual({
+      address,
+      connection_type: 'outbound-full-relay',
+    })
+    expect((await errorOf('addconnection', address, 'feeler', false))?.code).toBe(-8)
     await call('addnode', address, 'remove')
     expect(await errorOf('disconnectnode', '', id)).toEqual({ code: -29, message: 'Node not found in connected nodes' })
     expect((await errorOf('disconnectnode', address, 1))?.code).toBe(-32602)

@@ -247,6 +247,14 @@ export const chainMethods: Methods = {
       return null
     },
   },
+  preciousblock: {
+    params: ['blockhash'],
+    about: 'Treats a block as if it had come before others of as much work.',
+    async run({ engine }, args) {
+      await engine.preferBlock(entryOf(engine, args.blockHash(0)).hash)
+      return null
+    },
+  },
   getdeploymentinfo: {
     params: ['blockhash'],
     about: 'Since which height rules hold.',

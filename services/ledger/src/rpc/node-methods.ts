@@ -48,6 +48,16 @@ const addressError = (text: string, { problem, detail }: AddressProblem, { bech3
   return 'Invalid checksum or length of Base58 address (P2PKH or P2SH)'
 }
 
+/** A bad address is the caller's fault. */
+const connecting = async (work: Promise<void>): Promise<void> => {
+  try {
+    await work
+  } catch (error) {
+    if (error instanceof RangeError) throw new RpcError(RPC.invalidParameter, error.message)
+    throw error
+  }
+}
+
 export const nodeMethods: Methods = {
   getnetworkinfo: {
     params: [],
@@ -130,13 +140,26 @@ export const nodeMethods: Methods = {
         throw new RpcError(RPC.misc, 'addnode "node" "command": add, remove or onetry')
       if (command === 'add' && addedPeers().some((one) => one.address === address))
         throw new RpcError(RPC.nodeAlreadyAdded, 'Error: Node already added')
-      try {
-        await connectPeer(address, command === 'onetry')
-      } catch (error) {
-        if (error instanceof RangeError) throw new RpcError(RPC.invalidParameter, error.message)
-        throw error
-      }
+      await connecting(connectPeer(address, command === 'onetry'))
       return null
+    },
+  },
+  addconnection: {
+    params: ['address', 'connection_type', 'v2transport'],
+    about: 'Connects to a peer once, as outbound-full-relay (regtest only).',
+    async run({ connectPeer, engine }, args) {
+      const [address, type, v2] = [args.string(0), args.string(1).trim(), args.bool(2)]
+      if (engine.network.name !== 'regtest')
+        throw new RpcError(RPC.misc, 'addconnection is for regression testing (-regtest mode) only.')
+      if (type !== 'outbound-full-relay')
+        throw new RpcError(RPC.invalidParameter, 'addconnection "address" "connection_type" v2transport: outbound-full-relay')
+      if (v2)
+        throw new RpcError(
+          RPC.invalidParameter,
+          'Error: Adding v2transport connections requires -v2transport init flag to be set.',
+        )
+      await connecting(connectPeer(address, true))
+      return { address, connection_type: type }
     },
   },
   disconnectnode: {

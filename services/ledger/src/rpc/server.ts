@@ -48,7 +48,8 @@ const table: Methods = {
 }
 const methods: ReadonlyMap<string, Method> = new Map(Object.entries(table))
 
-const usage = (name: string): string => [name, ...(methods.get(name)?.params ?? []).map((param) => `( ${param} )`)].join(' ')
+const usage = (name: string): string =>
+  [name, ...(methods.get(name)?.params ?? []).map((param) => `( ${param.split('|')[0]} )`)].join(' ')
 
 type Request = {
   readonly version: 'v1' | 'v2'
