@@ -37,10 +37,11 @@ interface Stranger {
 
 const stranger = async (node: LightningNode): Promise<Stranger> => {
   const [host, port] = node.peerAddress.split(':') as [string, string]
+  const remoteNodeId = NodeId(await node.nodeId())
   const socket: Socket = connect(Number(port), host)
   const peer: Peer = createPeer({
     role: 'initiator',
-    remoteNodeId: NodeId(await node.nodeId()),
+    remoteNodeId,
     localSecret: randomBytes(32),
     ephemeralSecret: randomBytes(32),
     localFeatures: offeredFeatures('init'),
@@ -78,6 +79,7 @@ const stranger = async (node: LightningNode): Promise<Stranger> => {
         }
     }
     socket.once('connect', () => perform(peer.start()))
+    socket.once('close', () => perform(peer.step({ from: 'peer', type: 'disconnected' })))
     socket.on('data', (bytes) => perform(peer.step({ from: 'peer', type: 'bytes', bytes: new Uint8Array(bytes) })))
   })
 }
