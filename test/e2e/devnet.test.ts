@@ -277,7 +277,8 @@ describe('npm start', () => {
       (await Promise.all(PORTS.map((port) => isPortTaken(port + offset)))).every((taken) => !taken),
     )
     // They were told in time, and closed their stores: their locks are gone.
-    for (const name of ['alice', 'bob', 'carol']) expect(existsSync(join(datadir, name, 'db', 'leyden.lock'))).toBe(false)
+    for (const name of ['alice', 'bob', 'carol'])
+      await waitFor(`the lock of ${name} released`, () => !existsSync(join(datadir, name, 'db', 'leyden.lock')))
   })
 
   it('goes on where a first start was interrupted', async () => {

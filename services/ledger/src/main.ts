@@ -44,7 +44,9 @@ const command = defineCommand({
       Object.fromEntries(Object.keys(args).map((name) => [name, given[name as keyof typeof args]])),
       process.env,
     )
-    const log = pino({ level: config.logLevel, base: { service: 'ledger' } }, pino.destination({ dest: 1, sync: true }))
+    const lines = pino.destination({ dest: 1, sync: true })
+    lines.on('error', () => undefined) // a disk too full for the log must not end the ledger
+    const log = pino({ level: config.logLevel, base: { service: 'ledger' } }, lines)
     const ledger = await startLedger(config, log)
     const stop = (signal: NodeJS.Signals): void => {
       log.info({ signal }, 'stopping')

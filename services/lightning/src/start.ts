@@ -120,7 +120,9 @@ export const startCommand: CommandDef<typeof args> = defineCommand({
     let running: Running | undefined
     try {
       const config = loadConfig(flags, process.env)
-      const log = pino({ level: config.logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime })
+      const lines = pino.destination({ dest: 1, sync: true })
+      lines.on('error', () => undefined) // a disk too full for the log must not end the node
+      const log = pino({ level: config.logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime }, lines)
       running = await startLightning(config, {
         debug: (data, message) => log.debug(data, message),
         info: (data, message) => log.info(data, message),
