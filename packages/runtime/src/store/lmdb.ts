@@ -3,8 +3,10 @@
  * The store on disk: LMDB, one database in one directory, every commit synced before it is reported.
  * The only file of this package that touches the machine. Writes go through one queue: what waits is committed as one transaction.
  * A data directory belongs to one process, held by the file `leyden.lock` in it. LMDB itself would let a second one in.
+ * A write that fails inside LMDB (3.5.6) can damage the memory of the process. So it is not asked to write on a disk that is nearly full,
+ * and after a failure it is not asked again: a restart finds everything that was committed.
  */
-import { linkSync, mkdirSync, readFileSync, renameSync, unlinkSync, writeFileSync } from 'node:fs'
+import { linkSync, mkdirSync, readFileSync, renameSync, statfsSync, unlinkSync, writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join, resolve } from 'node:path'
 import { open } from 'lmdb'
@@ -17,6 +19,22 @@ export class StoreInUse extends Error {
     super(detail)
     this.name = 'StoreInUse'
   }
+}
+
+/** Free space that the disk must have for a write to be tried; more than any one write takes. */
+const LEAST_FREE_BYTES = 64 * 1024 * 1024
+
+const freeBytesOf = (directory: string): number => {
+  const { bavail, bsize } = statfsSync(directory)
+  return bavail * bsize
+}
+
+export type LmdbOptions = {
+  readonly path: string
+  /** Below it writes are refused, and taken again when there is room. 64 MiB by default. */
+  readonly leastFreeBytes?: number
+  /** What the disk of a directory has left; what the system says by default. */
+  readonly freeBytes?: (directory: string) => number
 }
 
 /** Rows in one LMDB transaction; a single larger batch still goes in one. */
@@ -164,7 +182,8 @@ type Waiting = { readonly batch: readonly Write[]; readonly done: () => void; re
  * Opens (or makes) the store in the directory `path`. Throws {@link StoreInUse} when another process has it, and what the system says
  * when the directory cannot be used.
  */
-export const lmdbStore = (options: { readonly path: string }): Store => {
+export const lmdbStore = (options: LmdbOptions): Store => {
+  const { leastFreeBytes = LEAST_FREE_BYTES, freeBytes = freeBytesOf } = options
   const directory = resolve(options.path)
   mkdirSync(directory, { recursive: true, mode: 0o700 })
   const unlock = lock(directory)
@@ -215,7 +234,17 @@ export const lmdbStore = (options: { readonly path: string }): Store => {
     return rows
   }
 
+  let broken: Error | undefined
   const commit = async (group: readonly Waiting[]): Promise<void> => {
+    const refuse = (reason: Error): void => {
+      for (const { failed } of group) failed(reason)
+    }
+    if (broken !== undefined) return refuse(broken)
+    const free = freeBytes(directory)
+    if (free < leastFreeBytes)
+      return refuse(
+        new Error(`no space: ${free} bytes are free on the disk of ${directory}, ${leastFreeBytes} must be: make room`),
+      )
     try {
       let row: Promise<boolean> | undefined
       const ok = await database.batch(() => {
@@ -229,8 +258,8 @@ export const lmdbStore = (options: { readonly path: string }): Store => {
       if (!ok) throw new Error('the commit was refused')
     } catch (error) {
       const failure = await commitFailure(error)
-      for (const { failed } of group) failed(failure)
-      return
+      broken = new Error(`${failure.message}. Nothing more is written until the program is started again`, { cause: failure })
+      return refuse(broken)
     }
     for (const { done } of group) done()
   }
