@@ -10,13 +10,16 @@ import {
   type ChannelEnv,
   type ChannelInput,
   channelKind,
+  loadPast,
   needsFlush,
+  PAST_PREFIX,
+  type PastHtlc,
   step,
   watched,
 } from '@leyden/channel'
 import { outpointKey, type Tx, txid, type Txid } from '@leyden/bitcoin'
 import type { ChannelId, NodeId } from '@leyden/lnwire'
-import type { Batch } from '@leyden/runtime'
+import { type Batch, decodeKey, key, type Store } from '@leyden/runtime'
 import type { NodeEffect } from './node-effect.ts'
 
 export type OwnerEffect = Extract<ChannelEffect, { to: 'owner' }>
@@ -172,4 +175,13 @@ export const createChannels = (options: ChannelsOptions): Channels => {
       return found
     },
   }
+}
+
+/** The rows of a channel's past, to punish a revoked commitment with. */
+export const readPast = async (store: Store, channelId: ChannelId): Promise<readonly PastHtlc[]> => {
+  const rows: (readonly [string, Uint8Array])[] = []
+  const from = key(channelKind.name, channelId, PAST_PREFIX)
+  for await (const [rowKey, value] of store.range({ gte: from, lt: key(channelKind.name, channelId, 'past0') }))
+    rows.push([String(decodeKey(rowKey)[2]), value])
+  return loadPast(channelId, rows)
 }

@@ -2,10 +2,9 @@
  * The gossip machine and the world: what it reads and writes of the store, the chain and the peers. BOLT 7.
  * It holds no money and is stepped outside of the drive's jobs; its rows go through the drive all the same, so that one place writes.
  */
-import { type BlockHeight, chainHash, type Network, outpointKey, type Tx } from '@leyden/bitcoin'
-import { BlockHeight as blockHeightOf } from '@leyden/bitcoin'
+import { BlockHeight, chainHash, type Network, outpointKey, type Tx } from '@leyden/bitcoin'
 import type { ChainSource } from '@leyden/link'
-import { type NodeId, scidParts, type ShortChannelId } from '@leyden/lnwire'
+import { ALL_CHANNELS, type NodeAddress, type NodeId, scidParts, type ShortChannelId } from '@leyden/lnwire'
 import {
   DEFAULT_LIMITS,
   type Gossip,
@@ -22,7 +21,6 @@ import {
 } from '@leyden/routing'
 import { type Cancel, type Clock, decodeKey, type Drive, key, keyRange, type Store } from '@leyden/runtime'
 import { utf8Encode } from '@leyden/codec'
-import { ALL_CHANNELS } from '@leyden/lnwire'
 import type { Log } from './log.ts'
 import type { NodeEffect } from './node-effect.ts'
 
@@ -81,7 +79,7 @@ export const createGossip = async (options: GossipOptions): Promise<GossipNode> 
   const lookUp = async (shortChannelId: ShortChannelId): Promise<void> => {
     const { block, tx, output } = scidParts(shortChannelId)
     try {
-      const found = await source.findOutput({ height: blockHeightOf(block), transactionIndex: tx, vout: output })
+      const found = await source.findOutput({ height: BlockHeight(block), transactionIndex: tx, vout: output })
       if (stopped) return
       input({
         from: 'chain',
@@ -180,3 +178,13 @@ export const createGossip = async (options: GossipOptions): Promise<GossipNode> 
 
 /** A warning to a peer, in words. BOLT 1 § The error and warning Messages. */
 export const warning = (text: string) => ({ type: 'warning' as const, channelId: ALL_CHANNELS, data: utf8Encode(text) })
+
+/** `host:port` as node_announcement writes it; undefined: no such thing. BOLT 7 § The node_announcement Message. */
+export const addressOf = (text: string): NodeAddress | undefined => {
+  const match = /^(?:\[([0-9a-fA-F:]+)\]|([^:\s]+)):(\d{1,5})$/.exec(text)
+  const port = Number(match?.[3])
+  const host = match?.[1] ?? match?.[2]
+  if (host === undefined || !(port > 0 && port < 65_536)) return undefined
+  const isIpv4 = /^\d{1,3}(\.\d{1,3}){3}$/.test(host)
+  return { type: match?.[1] !== undefined ? 'ipv6' : isIpv4 ? 'ipv4' : host.endsWith('.onion') ? 'tor_v3' : 'dns', host, port }
+}

@@ -13,9 +13,7 @@ import {
   type ChannelPolicy,
   createSigner,
   defaultPolicy,
-  loadPast,
   type OpenRequest,
-  PAST_PREFIX,
   type Refusal,
   resume,
 } from '@leyden/channel'
@@ -28,7 +26,6 @@ import {
   featuresIn,
   encodeFeatures,
   negotiateFeatures,
-  type NodeAddress,
   type NodeId,
   nodeIdFromPoint,
   nodeIdToPoint,
@@ -38,9 +35,7 @@ import {
   type Batch,
   type Clock,
   createDrive,
-  decodeKey,
   type Drive,
-  key,
   type Kind,
   limitLog,
   type Net,
@@ -50,9 +45,9 @@ import {
 } from '@leyden/runtime'
 import { createWalletKeys, pendingTransactions, type Wallet, type WalletEvent, walletKind, type WalletKeys } from '@leyden/wallet'
 import { createChain, type Chain } from './chain.ts'
-import { type Channels, channelsOf, createChannels, isLive, type OwnerEffect } from './channels.ts'
+import { type Channels, channelsOf, createChannels, isLive, type OwnerEffect, readPast } from './channels.ts'
 import { createEventLog, eventCounterKind, type EventLog } from './events.ts'
-import { createGossip, type GossipNode, warning } from './gossip.ts'
+import { addressOf, createGossip, type GossipNode, warning } from './gossip.ts'
 import type { Log } from './log.ts'
 import type { NodeEffect } from './node-effect.ts'
 import { createInbox } from './inbox.ts'
@@ -134,15 +129,6 @@ export interface Node {
     how: { readonly force: boolean; readonly scriptPubKey?: Uint8Array; readonly feeratePerKw?: FeeratePerKw },
   ): Promise<Channel>
   stop(): Promise<void>
-}
-
-const addressOf = (text: string): NodeAddress | undefined => {
-  const match = /^(?:\[([0-9a-fA-F:]+)\]|([^:\s]+)):(\d{1,5})$/.exec(text)
-  const port = Number(match?.[3])
-  const host = match?.[1] ?? match?.[2]
-  if (host === undefined || !(port > 0 && port < 65_536)) return undefined
-  const isIpv4 = /^\d{1,3}(\.\d{1,3}){3}$/.test(host)
-  return { type: match?.[1] !== undefined ? 'ipv6' : isIpv4 ? 'ipv4' : host.endsWith('.onion') ? 'tor_v3' : 'dns', host, port }
 }
 
 export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<Node> => {
@@ -470,13 +456,7 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
     log,
     keys,
     channels,
-    async loadPast(channelId) {
-      const rows: (readonly [string, Uint8Array])[] = []
-      const from = key(channelKind.name, channelId, PAST_PREFIX)
-      for await (const [rowKey, value] of store.range({ gte: from, lt: key(channelKind.name, channelId, 'past0') }))
-        rows.push([String(decodeKey(rowKey)[2]), value])
-      return loadPast(channelId, rows)
-    },
+    loadPast: (channelId) => readPast(store, channelId),
     onWallet: tellWallet,
     onBlock(batch, block, height) {
       payments.block(batch)
