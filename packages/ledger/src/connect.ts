@@ -1,7 +1,8 @@
 /**
  * Putting a block on the chain and taking it back: what happens to the coins, or the rule that the block breaks.
  * Bitcoin Core validation.cpp, ConnectBlock and DisconnectBlock; BIP 30, 68, 113, 141.
- * Every script of the block runs in the interpreter, but those of transactions whose scripts are known to pass.
+ * The rules come in two parts: coins (`connectCoins`), and the scripts that spend them, which may run elsewhere (script-checks.ts).
+ * Nothing may be written before both have passed.
  */
 import {
   checkBlock,
@@ -14,13 +15,11 @@ import {
   MAX_MONEY,
   outpointKey,
   Sat,
-  scriptErrorText,
   scriptFlagsAt,
   sequenceLocks,
   sequenceLocksMet,
   sigOpsCost,
   txid,
-  verifyTx,
   wtxid,
   type Block,
   type Coin,
@@ -31,7 +30,8 @@ import {
 } from '@leyden/bitcoin'
 import { coinsOf, type CoinChanges, type CoinView, type Undo } from './coin.ts'
 import { ancestorAt, medianTimePast, type HeaderEntry } from './header-tree.ts'
-import { blockViolation, type BlockViolation } from './violation.ts'
+import { checkScripts, scriptViolation, type ScriptChecks } from './script-checks.ts'
+import { blockViolation, isViolation, type BlockViolation } from './violation.ts'
 
 /** Rules of a block that need no coins: by itself, then at its height above `parent`. */
 export const checkBlockBody = (block: Block, network: Network, parent: HeaderEntry): BlockViolation | undefined => {
@@ -68,6 +68,12 @@ export type ConnectedBlock = {
   readonly fees: readonly Sat[]
 }
 
+/** A block that has passed every rule but those of its scripts. */
+export type CoinsConnected = ConnectedBlock & {
+  /** What must pass too before the block is valid. */
+  readonly scripts: ScriptChecks
+}
+
 /** Coins while a block is being worked on: the view, and on top of it what the block has made (a coin) or spent (undefined). */
 type Overlay = {
   readonly view: CoinView
@@ -95,10 +101,10 @@ const repeatsCoin = (overlay: Overlay, tx: Tx): boolean => {
 }
 
 /**
- * What connecting the block does, or why it may not be. For a block that passed checkBlockBody.
+ * What connecting the block does if its scripts pass too, or why it may not be. For a block that passed checkBlockBody.
  * The genesis block makes no coins and is never connected.
  */
-export const connectBlock = (block: Block, context: ConnectContext): ConnectedBlock | BlockViolation => {
+export const connectCoins = (block: Block, context: ConnectContext): CoinsConnected | BlockViolation => {
   const { network, entry, view, scriptsPassed } = context
   const { height, hash, parent } = entry
   if (parent === undefined) throw new RangeError('the genesis block cannot be connected')
@@ -108,6 +114,7 @@ export const connectBlock = (block: Block, context: ConnectContext): ConnectedBl
   const flags = scriptFlagsAt(network, height, hash)
   const undo: Coin[] = []
   const fees: Sat[] = []
+  const pending: number[] = []
   let total = 0n
   let sigOps = 0
   for (const [index, tx] of block.transactions.entries()) {
@@ -127,20 +134,21 @@ export const connectBlock = (block: Block, context: ConnectContext): ConnectedBl
     }
     sigOps += sigOpsCost(tx, prevouts, flags)
     if (sigOps > MAX_BLOCK_SIGOPS_COST) return blockViolation('bad-blk-sigops')
-    if (!coinbase && scriptsPassed?.(wtxid(tx)) !== true) {
-      const failed = verifyTx(tx, prevouts, flags)
-      if (failed !== undefined)
-        return blockViolation(
-          `mandatory-script-verify-flag-failed (${scriptErrorText(failed.error)})`,
-          `tx ${txid(tx)} input ${failed.inputIndex}`,
-        )
-    }
+    if (!coinbase && scriptsPassed?.(wtxid(tx)) !== true) pending.push(index)
     if (!coinbase) for (const { outpoint } of tx.inputs) overlay.touched.set(outpointKey(outpoint), { outpoint, coin: undefined })
     for (const [outpoint, coin] of coinsOf(tx, height, coinbase)) overlay.touched.set(outpointKey(outpoint), { outpoint, coin })
   }
   const greedy = checkCoinbaseAmount(block.transactions[0] as Tx, height, Sat(total), network)
   if (greedy !== undefined) return blockViolation(greedy)
-  return { changes: changesOf(overlay), undo, fees }
+  return { changes: changesOf(overlay), undo, fees, scripts: { block, undo, flags, pending } }
+}
+
+/** Coins and scripts at once, in this thread. */
+export const connectBlock = (block: Block, context: ConnectContext): ConnectedBlock | BlockViolation => {
+  const connected = connectCoins(block, context)
+  if (isViolation(connected)) return connected
+  const failed = checkScripts(connected.scripts)
+  return failed === undefined ? connected : scriptViolation(connected.scripts, failed)
 }
 
 /** What taking the block back does to the coins. Throws RangeError when the undo data is not this block's. */

@@ -92,7 +92,8 @@ const applyChanges = (coins: Map<string, Coin>, { created, spent }: CoinChanges)
   for (const [outpoint, coin] of created) coins.set(outpointKey(outpoint), coin)
 }
 
-const viewOf = (coins: ReadonlyMap<string, Coin>, wanted: readonly Outpoint[]): Map<string, Coin> => {
+/** The coins among these that exist. */
+export const viewOf = (coins: ReadonlyMap<string, Coin>, wanted: readonly Outpoint[]): Map<string, Coin> => {
   const view = new Map<string, Coin>()
   for (const outpoint of wanted) {
     const coin = coins.get(outpointKey(outpoint))

@@ -26,10 +26,11 @@ import {
   bestStored,
   blockFees,
   checkBlockBody,
+  checkScriptsHere,
   clearMempool,
   coinsNeeded,
   coinsOfInterest,
-  connectBlock,
+  connectCoins,
   createHeaderTree,
   createMempool,
   disconnectBlock,
@@ -45,6 +46,7 @@ import {
   planReorg,
   removeExpired,
   restoreEntry,
+  scriptViolation,
   type BlockFailure,
   type BlockFees,
   type BlockViolation,
@@ -52,6 +54,7 @@ import {
   type HeaderEntry,
   type HeaderTree,
   type Mempool,
+  type ScriptChecker,
 } from '@leyden/ledger'
 import type { Log, Store, Write } from '@leyden/runtime'
 import {
@@ -80,6 +83,8 @@ export type ChainOptions = {
   /** The tip has moved by one block; memory shows it already. `settled`: it is the best that there is, nothing will follow at once. */
   readonly onTip: (change: 'connected' | 'disconnected', entry: HeaderEntry, settled: boolean) => void
   readonly onTransaction: (tx: Tx) => void
+  /** Runs the scripts of blocks. Without one they run in this thread. */
+  readonly checkScripts?: ScriptChecker
 }
 
 /** What became of a block. `side`: valid so far, but not on the best chain. */
@@ -255,8 +260,10 @@ const connectTip = async (
 ): Promise<BlockViolation | undefined> => {
   const { options, pool, fees, dirty } = chain
   const view = await loadView(chain, coinsNeeded(block))
-  const result = connectBlock(block, { network: options.network, entry, view, scriptsPassed: (id) => hasPassed(chain, id) })
+  const result = connectCoins(block, { network: options.network, entry, view, scriptsPassed: (id) => hasPassed(chain, id) })
   if (isViolation(result)) return result
+  const failed = await (options.checkScripts ?? checkScriptsHere)(result.scripts)
+  if (failed !== undefined) return scriptViolation(result.scripts, failed)
   const told = blockFees(block, result.fees)
   const removal = planBlockRemoval(pool, block.transactions)
   const leaving = new Set([...removal.confirmed, ...removal.conflicted].map(({ txid }) => txid))

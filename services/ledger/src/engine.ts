@@ -37,6 +37,7 @@ import {
   type HeaderEntry,
   type HeaderTree,
   type Mempool,
+  type ScriptChecker,
   type Undo,
 } from '@leyden/ledger'
 import { FEE_TARGETS, type BroadcastResult, type FeeEstimates, type LedgerEvent, type LedgerSource } from '@leyden/link'
@@ -65,6 +66,8 @@ export type LedgerEngineOptions = {
   readonly clock: Clock
   readonly random?: Random
   readonly log?: Log
+  /** Runs the scripts of blocks. Without one they run in this thread. */
+  readonly checkScripts?: ScriptChecker
 }
 
 /** A block was made and not taken: the reason is a bug, a bad transaction given by the caller, or difficulty out of reach. */
@@ -131,7 +134,7 @@ const perKw = (perKvb: number): FeeratePerKw => FeeratePerKw(Math.max(253, Math.
 
 /** Opens the chain that the store holds, or begins one at the network's genesis. Throws StoreMismatch on a store of another network. */
 export const createLedgerEngine = async (options: LedgerEngineOptions): Promise<LedgerEngine> => {
-  const { store, network, clock, log = SILENT } = options
+  const { store, network, clock, log = SILENT, checkScripts } = options
   const listeners = new Set<(event: LedgerEvent) => void>()
   const emit = (event: LedgerEvent): void => {
     for (const listener of listeners)
@@ -159,6 +162,7 @@ export const createLedgerEngine = async (options: LedgerEngineOptions): Promise<
       if (settled) publish(entry)
     },
     onTransaction: (tx) => emit({ type: 'transactionSeen', tx }),
+    ...(checkScripts === undefined ? {} : { checkScripts }),
   })
   const { tree, pool, active } = chain
   shown = tipOf(chain)
