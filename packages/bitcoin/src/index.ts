@@ -16,6 +16,7 @@ export * from './script-error-text.ts'
 export * from './script-text.ts'
 export * from './script.ts'
 export {
+  forkSighashType,
   isTaprootSighashType,
   SIGHASH,
   sighashCache,

@@ -6,7 +6,7 @@
 import { DecodeError, equalBytes } from '@leyden/codec'
 import { sha256, taggedHash, xOnlyTweakAddCheck } from '@leyden/crypto'
 import { castToBool, evaluate, MAX_STACK_SIZE, type Stack, type TapscriptBudget } from './evaluation.ts'
-import { fail, ScriptFailure, VERIFY, type ScriptError } from './script-rules.ts'
+import { fail, forkIdOf, ScriptFailure, VERIFY, type ScriptError } from './script-rules.ts'
 import {
   isOpSuccess,
   isP2sh,
@@ -23,7 +23,14 @@ import { inputChecker, type Checker } from './signature-check.ts'
 import { tapBranchHash, tapLeafHash, TAPSCRIPT_LEAF_VERSION } from './taproot.ts'
 import { witnessLength, type Tx, type TxOutput } from './tx.ts'
 
-export { MANDATORY_SCRIPT_FLAGS, STANDARD_SCRIPT_FLAGS, VERIFY, type ScriptError } from './script-rules.ts'
+export {
+  MANDATORY_SCRIPT_FLAGS,
+  MAX_FORK_ID,
+  STANDARD_SCRIPT_FLAGS,
+  VERIFY,
+  withForkId,
+  type ScriptError,
+} from './script-rules.ts'
 
 const ANNEX_TAG = 0x50
 const CONTROL_BASE_SIZE = 33
@@ -185,7 +192,10 @@ export const verifyScript = (check: ScriptCheck): ScriptError | undefined => {
   }
 }
 
-/** One input of a transaction. `prevouts` are the outputs that all inputs spend, in their order. */
+/**
+ * One input of a transaction. `prevouts` are the outputs that all inputs spend, in their order. `flags` may carry a fork's id
+ * (script-rules.ts withForkId).
+ */
 export type InputCheck = {
   readonly tx: Tx
   readonly inputIndex: number
@@ -201,7 +211,7 @@ export const verifyInput = ({ tx, inputIndex, prevouts, flags, cache }: InputChe
   const spent = prevouts[inputIndex]
   if (input === undefined || spent === undefined || prevouts.length !== tx.inputs.length)
     throw new RangeError(`input ${inputIndex}: every spent output is needed`)
-  const checker = inputChecker({ tx, inputIndex, spent: prevouts, cache: cache ?? sighashCache(tx) })
+  const checker = inputChecker({ tx, inputIndex, spent: prevouts, cache: cache ?? sighashCache(tx), forkId: forkIdOf(flags) })
   return verifyScript({ scriptSig: input.scriptSig, scriptPubKey: spent.scriptPubKey, witness: input.witness, flags, checker })
 }
 

@@ -33,6 +33,9 @@ export type Network = {
   /** Hardened second step of a BIP 44 path. */
   readonly coinType: number
   readonly powLimit: bigint
+  /** New coins of a block before the first halving. 50 BTC unless said otherwise. */
+  readonly initialSubsidy?: Sat
+  /** Infinity: it never halves. */
   readonly subsidyHalvingInterval: number
   readonly targetTimespanSeconds: number
   readonly targetSpacingSeconds: number
@@ -53,7 +56,12 @@ export type Network = {
   readonly bip30Exceptions: ReadonlyMap<number, BlockHash>
   /** BIP 325: script that every block but the genesis must satisfy. */
   readonly signetChallenge?: Uint8Array
+  /** A fork of an older ledger: from this height on, signatures and headers commit to the id. specs/decisions/0008-fork-ids.md. */
+  readonly fork?: NetworkFork
 }
+
+/** `id` is 1 to MAX_FORK_ID, `height` that of the first block of the fork's own. */
+export type NetworkFork = { readonly id: number; readonly height: number }
 
 const GENESIS_TEXT = 'The Times 03/Jan/2009 Chancellor on brink of second bailout for banks'
 const GENESIS_KEY =

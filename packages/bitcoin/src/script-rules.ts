@@ -2,6 +2,7 @@
  * Names of script failures and the flags that switch rules on. Bitcoin Core script/script_error.h, interpreter.h, policy/policy.h.
  * Mandatory flags are consensus on today's chain (consensus/rules.ts gives those of a height); standard ones are policy.
  * Errors carry the names of Core's script_tests.json.
+ * A fork of a ledger adds its id to the flags (withForkId): the rules of a script stay one number, through workers and caches.
  */
 
 /** Bits of `flags`. WITNESS and CLEANSTACK are used only together with P2SH. */
@@ -29,6 +30,22 @@ export const VERIFY = {
   DISCOURAGE_OP_SUCCESS: 1 << 19,
   DISCOURAGE_UPGRADABLE_PUBKEYTYPE: 1 << 20,
 } as const
+
+/** Fork ids are 1 to this; the flags below take the low 32 bits of a number, the id what is above them. */
+export const MAX_FORK_ID = 2 ** 21 - 1
+const FORK_ID_UNIT = 2 ** 32
+
+/**
+ * The flags of a ledger's fork: its signatures commit to this id. 0 leaves them as they are. Ask for rules with `&` as ever; `|` and
+ * `~` would lose the id, so add it last. Throws RangeError on what is no id.
+ */
+export const withForkId = (flags: number, forkId: number): number => {
+  if (!Number.isInteger(forkId) || forkId < 0 || forkId > MAX_FORK_ID) throw new RangeError(`no fork id: ${forkId}`)
+  return (flags >>> 0) + forkId * FORK_ID_UNIT
+}
+
+/** The id in flags, 0 for none. */
+export const forkIdOf = (flags: number): number => (flags < FORK_ID_UNIT ? 0 : Math.floor(flags / FORK_ID_UNIT))
 
 /** Consensus today: BIP 16, 66, 147, 65, 112, 141, 341. */
 export const MANDATORY_SCRIPT_FLAGS: number =

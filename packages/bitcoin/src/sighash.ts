@@ -3,6 +3,7 @@
  * All three take the scriptCode as the interpreter has it: from the last executed OP_CODESEPARATOR on; before segwit also
  * without the signature itself (script.ts findAndDelete).
  * Hashes over all inputs or all outputs are made once in a SighashCache, so n inputs cost O(n), not O(n^2).
+ * A fork's id (forkSighashType) rides above the low byte of the type, in the 32 bits that are hashed and of which one byte travels.
  */
 import { compactSize, Writer } from '@leyden/codec'
 import { sha256, sha256d, taggedHash } from '@leyden/crypto'
@@ -12,6 +13,13 @@ import { outputLength, txBaseSize, writeOutpoint, writeOutput, writeVarBytes, ty
 import type { Sat } from './units.ts'
 
 export const SIGHASH = { default: 0, all: 1, none: 2, single: 3, anyoneCanPay: 0x80 } as const
+
+/**
+ * What to hash for a signature of this type on a fork: the id in the upper 24 bits, which are zero on Bitcoin. The type itself when the
+ * id is 0. Every function here takes the result for a type; a signature still ends with the bare type.
+ * specs/decisions/0008-fork-ids.md.
+ */
+export const forkSighashType = (type: number, forkId: number): number => ((type & 0xff) | (forkId << 8)) >>> 0
 
 const lazy = <T>(make: () => T): (() => T) => {
   let made: { value: T } | undefined
@@ -183,20 +191,26 @@ export type TaprootSighashOptions = {
   readonly cache?: SighashCache | undefined
 }
 
+/** Tag of taproot messages on a fork. */
+const FORK_TAG = 'LeydenForkSighash'
+
 /** The eight types that BIP 341 knows. */
 export const isTaprootSighashType = (type: number): boolean => type <= 0x03 || (type >= 0x81 && type <= 0x83)
 
 /**
  * BIP 341 signature message, hashed with its tag. `spent` are the outputs that all inputs spend, in their order.
+ * On a fork the id, four bytes little-endian, comes first, under a tag of its own.
  * Throws RangeError on an unknown type or on SIGHASH_SINGLE without a matching output: there is nothing to sign then.
  */
 export const sighashTaproot = (
   tx: Tx,
   inputIndex: number,
   spent: readonly TxOutput[],
-  type: number,
+  typeWithFork: number,
   options: TaprootSighashOptions = {},
 ): Uint8Array => {
+  const forkId = typeWithFork >>> 8
+  const type = typeWithFork & 0xff
   const input = inputAt(tx, inputIndex)
   const spentHere = spent[inputIndex]
   if (spentHere === undefined || spent.length !== tx.inputs.length) throw new RangeError('every spent output is needed')
@@ -205,6 +219,7 @@ export const sighashTaproot = (
   const anyoneCanPay = (type & SIGHASH.anyoneCanPay) !== 0
   const outputType = type === SIGHASH.default ? SIGHASH.all : type & 3
   const w = new Writer(256)
+  if (forkId !== 0) w.u32le(forkId)
   w.u8(0)
   w.u8(type)
   w.u32le(tx.version)
@@ -234,5 +249,5 @@ export const sighashTaproot = (
     w.u8(0)
     w.u32le(options.codeSeparator ?? 0xffff_ffff)
   }
-  return taggedHash('TapSighash', w.finish())
+  return taggedHash(forkId === 0 ? 'TapSighash' : FORK_TAG, w.finish())
 }

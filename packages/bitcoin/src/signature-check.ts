@@ -5,7 +5,15 @@
  */
 import { compactFromDerLax, ecdsaVerifyLax, schnorrVerify } from '@leyden/crypto'
 import { fail, VERIFY } from './script-rules.ts'
-import { isTaprootSighashType, SIGHASH, sighashLegacy, sighashTaproot, sighashV0, type SighashCache } from './sighash.ts'
+import {
+  forkSighashType,
+  isTaprootSighashType,
+  SIGHASH,
+  sighashLegacy,
+  sighashTaproot,
+  sighashV0,
+  type SighashCache,
+} from './sighash.ts'
 import { SEQUENCE_FINAL, type Tx, type TxOutput } from './tx.ts'
 
 /** Which rules run: before segwit, BIP 143, BIP 342. */
@@ -17,6 +25,8 @@ export type InputContext = {
   readonly inputIndex: number
   readonly spent: readonly TxOutput[]
   readonly cache: SighashCache
+  /** What signatures commit to besides; 0 for nothing. */
+  readonly forkId?: number
 }
 
 /** Lock times from this value on are times in seconds, below it heights. */
@@ -99,16 +109,17 @@ export type Checker = {
   readonly sequence: (n: number) => boolean
 }
 
-export const inputChecker = ({ tx, inputIndex, spent, cache }: InputContext): Checker => {
+export const inputChecker = ({ tx, inputIndex, spent, cache, forkId = 0 }: InputContext): Checker => {
   const input = tx.inputs[inputIndex]!
   let last: { scriptCode: Uint8Array; type: number; version: SigVersion; hash: Uint8Array } | undefined
 
   const ecdsaHash = (scriptCode: Uint8Array, type: number, version: SigVersion): Uint8Array => {
     if (last?.scriptCode === scriptCode && last.type === type && last.version === version) return last.hash
+    const hashed = forkSighashType(type, forkId)
     const hash =
       version === 'witness_v0'
-        ? sighashV0(tx, inputIndex, scriptCode, spent[inputIndex]!.value, type, cache)
-        : sighashLegacy(tx, inputIndex, scriptCode, type)
+        ? sighashV0(tx, inputIndex, scriptCode, spent[inputIndex]!.value, hashed, cache)
+        : sighashLegacy(tx, inputIndex, scriptCode, hashed)
     last = { scriptCode, type, version, hash }
     return hash
   }
@@ -118,7 +129,11 @@ export const inputChecker = ({ tx, inputIndex, spent, cache }: InputContext): Ch
       if (sig.length === 0 || !hasKeySize(key)) return false
       const compact = compactFromDerLax(sig.subarray(0, -1))
       if (compact === undefined) return false
-      return ecdsaVerifyLax(compact, ecdsaHash(scriptCode, sig[sig.length - 1]!, version), key)
+      const type = sig[sig.length - 1]!
+      // The number one, which such a signature signs, commits to no fork.
+      const signsOne = version === 'base' && (type & 0x1f) === SIGHASH.single && inputIndex >= tx.outputs.length
+      if (forkId !== 0 && signsOne) return false
+      return ecdsaVerifyLax(compact, ecdsaHash(scriptCode, type, version), key)
     },
     schnorr: (sig, key32, leaf) => {
       if (sig.length !== 64 && sig.length !== 65) fail('SCHNORR_SIG_SIZE')
@@ -126,7 +141,7 @@ export const inputChecker = ({ tx, inputIndex, spent, cache }: InputContext): Ch
       if (sig.length === 65 && type === SIGHASH.default) fail('SCHNORR_SIG_HASHTYPE')
       if (!isTaprootSighashType(type)) fail('SCHNORR_SIG_HASHTYPE')
       if ((type & 3) === SIGHASH.single && inputIndex >= tx.outputs.length) fail('SCHNORR_SIG_HASHTYPE')
-      const hash = sighashTaproot(tx, inputIndex, spent, type, { ...leaf, cache })
+      const hash = sighashTaproot(tx, inputIndex, spent, forkSighashType(type, forkId), { ...leaf, cache })
       if (!schnorrVerify(sig.subarray(0, 64), hash, key32)) fail('SCHNORR_SIG')
     },
     lockTime: (n) => {

@@ -7,6 +7,7 @@
 import {
   checkTx,
   checkTxInputs,
+  forkIdAt,
   isCoinbase,
   isFinalTx,
   MANDATORY_SCRIPT_FLAGS,
@@ -17,8 +18,10 @@ import {
   txid,
   txWeight,
   verifyTx,
+  withForkId,
   wtxid,
   type Coin,
+  type Network,
   type Outpoint,
   type Tx,
   type Txid,
@@ -50,6 +53,8 @@ import { isRejection, rejection, type Rejection } from './violation.ts'
 
 /** Where the chain stands, for the mempool: what is accepted must be valid in the block after `tip`. */
 export type AcceptContext = {
+  /** Says which fork the signatures must commit to. */
+  readonly network: Network
   readonly tip: HeaderEntry
   readonly view: CoinView
   /** Seconds. */
@@ -104,12 +109,14 @@ const findCoins = (pool: Mempool, tx: Tx, { view, tip }: AcceptContext): Coin[] 
   return coins
 }
 
-const checkScripts = (tx: Tx, prevouts: readonly TxOutput[], { scriptsPassed }: AcceptContext): Rejection | undefined => {
+const checkScripts = (tx: Tx, prevouts: readonly TxOutput[], context: AcceptContext): Rejection | undefined => {
+  const { scriptsPassed, network, tip } = context
   if (scriptsPassed?.(wtxid(tx)) === true) return undefined
-  const failed = verifyTx(tx, prevouts, STANDARD_SCRIPT_FLAGS)
+  const forkId = forkIdAt(network, tip.height + 1)
+  const failed = verifyTx(tx, prevouts, withForkId(STANDARD_SCRIPT_FLAGS, forkId))
   if (failed === undefined) return undefined
   const detail = `input ${failed.inputIndex}`
-  const mandatory = verifyTx(tx, prevouts, MANDATORY_SCRIPT_FLAGS)
+  const mandatory = verifyTx(tx, prevouts, withForkId(MANDATORY_SCRIPT_FLAGS, forkId))
   return mandatory === undefined
     ? rejection('policy', `non-mandatory-script-verify-flag (${scriptErrorText(failed.error)})`, detail)
     : rejection('consensus', `mandatory-script-verify-flag-failed (${scriptErrorText(failed.error)})`, detail)

@@ -31,6 +31,7 @@ let pool: Mempool
 /** Coinbases that may be spent, and one that may not. */
 let ripe: Tx[]
 const context = (transactions: readonly Tx[], extra: Partial<AcceptContext> = {}): AcceptContext => ({
+  network: chain.network,
   tip: chain.tip,
   view: new Map(
     coinsOfInterest(transactions).flatMap((outpoint) => {

@@ -5,6 +5,7 @@
 import { bigintToBytesBE, concat } from '@leyden/codec'
 import { sha256d } from '@leyden/crypto'
 import {
+  blockVersionAt,
   coinbaseHeightScript,
   difficultyInterval,
   encodeHeader,
@@ -29,9 +30,6 @@ import {
   type Tx,
 } from '@leyden/bitcoin'
 import { headerAt, medianTimePast, type HeaderEntry } from './header-tree.ts'
-
-/** BIP 9: the top bits of a version that signals nothing. */
-const BLOCK_VERSION = 0x2000_0000
 
 export type BlockPlan = {
   readonly network: Network
@@ -81,7 +79,7 @@ export const buildBlock = (plan: BlockPlan): Block => {
   const transactions = [buildCoinbase(plan), ...plan.transactions]
   const time = blockTime(network, parent, now)
   const header = {
-    version: BLOCK_VERSION,
+    version: blockVersionAt(network, parent.height + 1),
     previousHash: parent.hash,
     merkleRoot: merkleRoot(transactions.map(txid)),
     time,

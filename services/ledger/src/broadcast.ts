@@ -55,7 +55,13 @@ export const takeTransactions = async (
 ): Promise<readonly TransactionOutcome[]> => {
   const { pool, options } = chain
   const view = await loadView(chain, coinsOfInterest(transactions))
-  const context: AcceptContext = { tip: tipOf(chain), view, now: options.now(), scriptsPassed: (id) => hasPassed(chain, id) }
+  const context: AcceptContext = {
+    network: options.network,
+    tip: tipOf(chain),
+    view,
+    now: options.now(),
+    scriptsPassed: (id) => hasPassed(chain, id),
+  }
   const applied: Acceptance[] = []
   const outcomes = new Map<Txid, TransactionOutcome>()
 

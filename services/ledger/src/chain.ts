@@ -6,6 +6,7 @@
  */
 import {
   blockHash,
+  forkIdAt,
   outpointKey,
   txid,
   wtxid,
@@ -127,6 +128,15 @@ export const rememberPassed = (chain: Chain, id: Wtxid): void => {
 /** Whether the scripts of the transaction are known to pass. */
 export const hasPassed = ({ passed, passedBefore }: Chain, id: Wtxid): boolean => passed.has(id) || passedBefore.has(id)
 
+/** Whether the next block after this one has other script rules than it had: signatures that were good no longer are. */
+const endsRules = ({ options: { network } }: Chain, { height }: HeaderEntry): boolean =>
+  forkIdAt(network, height) !== forkIdAt(network, height + 1)
+
+const forgetPassed = (chain: Chain): void => {
+  chain.passed = new Set()
+  chain.passedBefore = new Set()
+}
+
 /** Opens the chain of a store, or begins one; the mempool of the last run is judged anew. */
 export const openChain = async (options: ChainOptions): Promise<Chain> => {
   const { store, network, log } = options
@@ -225,6 +235,7 @@ const fillPool = async (chain: Chain, waiting: readonly { readonly tx: Tx; reado
   const tip = tipOf(chain)
   for (const { tx, time } of waiting) {
     const answer = acceptTransaction(chain.pool, tx, {
+      network: chain.options.network,
       tip,
       view,
       now: time,
@@ -283,6 +294,10 @@ const connectTip = async (
   if (isBetter(entry, chain.best)) chain.best = entry
   applyBlockRemoval(pool, removal)
   for (const { txid } of removeExpired(pool, options.now())) dirty.add(txid)
+  if (endsRules(chain, entry)) {
+    forgetPassed(chain)
+    await refillPool(chain, [])
+  }
   options.onTip('connected', entry, chain.best === entry)
   return undefined
 }
@@ -296,6 +311,7 @@ const disconnectTip = async (chain: Chain): Promise<readonly Tx[]> => {
   if (undo === undefined) throw new Error(`the data directory is damaged: undo data of block ${entry.hash} is missing`)
   await options.store.write(disconnectWrites(entry, block, disconnectBlock(block, undo, entry.height)))
   active.pop()
+  if (endsRules(chain, entry)) forgetPassed(chain)
   options.onTip('disconnected', entry, false)
   return block.transactions.slice(1)
 }

@@ -5,7 +5,7 @@
 import { blockHash, type BlockHeader } from '../block.ts'
 import type { BlockHash } from '../ids.ts'
 import type { Network } from '../networks.ts'
-import { MAX_FUTURE_BLOCK_SECONDS, MAX_TIMEWARP_SECONDS } from './rules.ts'
+import { blockVersionAt, forkIdAt, MAX_FUTURE_BLOCK_SECONDS, MAX_TIMEWARP_SECONDS } from './rules.ts'
 
 /** Target of compact `bits`; undefined when negative, zero, or wider than 256 bits: no hash meets it. */
 export const targetFromBits = (bits: number): bigint | undefined => {
@@ -86,6 +86,7 @@ export type HeaderError =
   | 'time-timewarp-attack'
   | 'time-too-new'
   | 'bad-version'
+  | 'bad-fork-version'
 
 /** Where a header would stand. Times in seconds; `now` is our clock. */
 export type HeaderContext = {
@@ -113,6 +114,7 @@ export const checkHeader = (header: BlockHeader, context: HeaderContext): Header
   if (network.enforceBip94 && startsPeriod && header.time < previous.header.time - MAX_TIMEWARP_SECONDS)
     return 'time-timewarp-attack'
   if (header.time > context.now + MAX_FUTURE_BLOCK_SECONDS) return 'time-too-new'
+  if (forkIdAt(network, height) !== 0) return header.version === blockVersionAt(network, height) ? undefined : 'bad-fork-version'
   if (
     (header.version < 2 && height >= network.bip34Height) ||
     (header.version < 3 && height >= network.bip66Height) ||
