@@ -46,6 +46,8 @@ export type Network = {
   readonly enforceBip94: boolean
   /** Heights from which rules hold. P2SH, witness and taproot hold from genesis, but for the blocks of scriptExceptions. */
   readonly bip34Height: number
+  /** The block at bip34Height, where coinbases before it may repeat: on its chain BIP 30 need not be asked for a long time. */
+  readonly bip34Hash?: BlockHash
   readonly bip65Height: number
   readonly bip66Height: number
   readonly csvHeight: number
@@ -119,6 +121,7 @@ const mainnet: Network = {
   noRetargeting: false,
   enforceBip94: false,
   bip34Height: 227_931,
+  bip34Hash: BlockHash('000000000000024b89b42a942fe0d9fea3bb44ab7bd1b19115dd6a759c0808b8'),
   bip65Height: 388_381,
   bip66Height: 363_725,
   csvHeight: 419_328,

@@ -188,7 +188,8 @@ export type ScriptClass =
 
 const looksLikePoint = (bytes: Uint8Array | undefined): bytes is Uint8Array =>
   bytes !== undefined &&
-  ((bytes.length === 33 && (bytes[0] === 2 || bytes[0] === 3)) || (bytes.length === 65 && bytes[0]! >= 4 && bytes[0]! <= 7))
+  ((bytes.length === 33 && (bytes[0] === 2 || bytes[0] === 3)) ||
+    (bytes.length === 65 && (bytes[0] === 4 || bytes[0] === 6 || bytes[0] === 7)))
 
 const classifyMultisig = (script: Uint8Array): ScriptClass | undefined => {
   let items: ScriptItem[]

@@ -22,6 +22,7 @@ import {
   txid,
   wtxid,
   type Block,
+  type BlockError,
   type Coin,
   type Network,
   type Outpoint,
@@ -33,13 +34,23 @@ import { ancestorAt, medianTimePast, type HeaderEntry } from './header-tree.ts'
 import { checkScripts, scriptViolation, type ScriptChecks } from './script-checks.ts'
 import { blockViolation, isViolation, type BlockViolation } from './violation.ts'
 
+const violationOf = (broken: BlockError | undefined): BlockViolation | undefined =>
+  broken === undefined ? undefined : blockViolation(broken, undefined, isMutation(broken))
+
+/**
+ * Rules of a block by itself. They come before the header finds its place, and a block that breaks one is not remembered as bad:
+ * its header may never have been taken.
+ */
+export const checkBlockAlone = (block: Block, network: Network): BlockViolation | undefined =>
+  violationOf(checkBlock(block, network))
+
 /** Rules of a block that need no coins: by itself, then at its height above `parent`. */
-export const checkBlockBody = (block: Block, network: Network, parent: HeaderEntry): BlockViolation | undefined => {
-  const broken =
-    checkBlock(block, network) ??
-    checkBlockAt(block, network, { height: parent.height + 1, medianTimePast: medianTimePast(parent) })
-  return broken === undefined ? undefined : blockViolation(broken, undefined, isMutation(broken))
-}
+export const checkBlockBody = (block: Block, network: Network, parent: HeaderEntry): BlockViolation | undefined =>
+  checkBlockAlone(block, network) ?? checkBlockAbove(block, network, parent)
+
+/** Rules of a block at its height above `parent`, after checkBlockAlone. */
+export const checkBlockAbove = (block: Block, network: Network, parent: HeaderEntry): BlockViolation | undefined =>
+  violationOf(checkBlockAt(block, network, { height: parent.height + 1, medianTimePast: medianTimePast(parent) }))
 
 /** BIP 68: whether a block on top of `parent` may hold the transaction. */
 export const sequenceLocksPass = (tx: Tx, coins: readonly Coin[], parent: HeaderEntry): boolean => {
@@ -109,7 +120,8 @@ export const connectCoins = (block: Block, context: ConnectContext): CoinsConnec
   const { height, hash, parent } = entry
   if (parent === undefined) throw new RangeError('the genesis block cannot be connected')
   const overlay: Overlay = { view, touched: new Map() }
-  if (enforcesBip30(network, height, hash) && block.transactions.some((tx) => repeatsCoin(overlay, tx)))
+  const bip34Block = ancestorAt(parent, network.bip34Height)?.hash
+  if (enforcesBip30(network, height, hash, bip34Block) && block.transactions.some((tx) => repeatsCoin(overlay, tx)))
     return blockViolation('bad-txns-BIP30')
   const flags = scriptFlagsAt(network, height, hash)
   const undo: Coin[] = []

@@ -9,6 +9,7 @@ import {
   blockHash,
   BlockHeight,
   checkHeader as checkHeaderRules,
+  checkProofOfWork,
   MEDIAN_TIME_SPAN,
   medianTimePast as medianOf,
   workFromBits,
@@ -105,7 +106,8 @@ export const headerAt = (entry: HeaderEntry, height: number): BlockHeader => {
  */
 export const placeHeader = (tree: HeaderTree, header: BlockHeader, now: number): HeaderEntry | BlockViolation => {
   const known = tree.entries.get(blockHash(header))
-  if (known !== undefined) return known.failed === 'none' ? known : blockViolation('duplicate-invalid')
+  if (known !== undefined) return known.failed === 'none' ? known : blockViolation('duplicate')
+  if (checkProofOfWork(header, tree.network) !== undefined) return blockViolation('high-hash')
   const parent = tree.entries.get(header.previousHash)
   if (parent === undefined) return blockViolation('prev-blk-not-found')
   if (parent.failed !== 'none') return blockViolation('bad-prevblk')

@@ -26,7 +26,8 @@ import {
   applyBlockRemoval,
   bestStored,
   blockFees,
-  checkBlockBody,
+  checkBlockAbove,
+  checkBlockAlone,
   checkScriptsHere,
   clearMempool,
   coinsNeeded,
@@ -362,11 +363,15 @@ export const takeBlock = async (chain: Chain, block: Block): Promise<BlockOutcom
   await activate(chain)
   const known = tree.entries.get(blockHash(block.header))
   if (known?.failed === 'none' && known.stored) return { status: 'duplicate' }
+  if (known !== undefined && known.failed !== 'none')
+    return { status: 'rejected', violation: { violation: true, reason: 'duplicate-invalid' } }
+  const alone = checkBlockAlone(block, options.network)
+  if (alone !== undefined) return { status: 'rejected', violation: alone }
   const entry = placeHeader(tree, block.header, options.now())
   if (isViolation(entry)) return { status: 'rejected', violation: entry }
   const parent = entry.parent as HeaderEntry
   if (!parent.stored) return { status: 'rejected', violation: { violation: true, reason: 'prev-blk-not-found' } }
-  const violation = checkBlockBody(block, options.network, parent)
+  const violation = checkBlockAbove(block, options.network, parent)
   if (violation !== undefined) return reject(chain, entry, violation)
   const extra = [blockWrite(entry.hash, block)]
   const order = chain.nextOrder

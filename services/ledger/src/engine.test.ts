@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import * as fc from 'fast-check'
 import { bytesToHex } from '@leyden/codec'
-import { networks, p2wshOf, txid, type Block, type BlockHash, type Coin, type Tx } from '@leyden/bitcoin'
+import { blockHash, merkleRoot, networks, p2wshOf, txid, type Block, type BlockHash, type Coin, type Tx } from '@leyden/bitcoin'
 import { inProcessChain, type ChainEvent } from '@leyden/link'
 import { crashStore, Disk, memoryStore, type Store } from '@leyden/runtime'
-import { encodeCoin } from '@leyden/ledger'
+import { encodeCoin, findNonce } from '@leyden/ledger'
 import { readAllCoins } from './chain-rows.ts'
 import { createLedgerEngine, GenerateError, type LedgerEngine } from './engine.ts'
 import { ANYONE, outputOf, pay, virtualClock } from './testing.ts'
@@ -180,6 +180,17 @@ describe('a reorganisation', () => {
     const mutated = { ...block, transactions: [...block.transactions, block.transactions[2]!] }
     expect(await engine.submitBlock(mutated)).toMatchObject({ violation: { reason: 'bad-txns-duplicate', mutated: true } })
     expect(await engine.submitBlock(block)).toEqual({ status: 'connected' })
+  })
+
+  it('a block that is bad by itself is told so every time: its header was never taken', async () => {
+    const { engine, coinbases } = await funded()
+    const [block] = (await branch(engine, 110, 1, [spend(coinbases[0]!)])) as [Block]
+    const transactions = [...block.transactions, block.transactions[0]!]
+    const twice = findNonce({ header: { ...block.header, merkleRoot: merkleRoot(transactions.map(txid)) }, transactions })!
+    const refused = { status: 'rejected', violation: { violation: true, reason: 'bad-cb-multiple' } }
+    expect(await engine.submitBlock(twice)).toEqual(refused)
+    expect(await engine.submitBlock(twice)).toEqual(refused)
+    expect(engine.tree.entries.has(blockHash(twice.header))).toBe(false)
   })
 
   it('is made by hand with invalidateBlock and taken back with reconsiderBlock', async () => {

@@ -6,7 +6,7 @@
  */
 import { equalBytes } from '@leyden/codec'
 import { blockBaseSize, blockWeight, findWitnessCommitment, merkleTree, witnessCommitment, type Block } from '../block.ts'
-import { hashFromHex, hashToHex } from '../ids.ts'
+import { hashFromHex, hashToHex, type BlockHash } from '../ids.ts'
 import type { Network } from '../networks.ts'
 import { pushMinimal } from '../script.ts'
 import { encodeScriptNum } from '../script.ts'
@@ -130,12 +130,15 @@ export const checkCoinbaseAmount = (coinbase: Tx, height: number, fees: Sat, net
 }
 
 /**
- * Whether a block at this height must be checked for coinbases that repeat an unspent one (BIP 30). BIP 34 made repeats
- * impossible until height 1,983,702; the two old repeats are named by the network.
+ * Whether a block at this height must be checked for transactions that repeat one with unspent outputs (BIP 30). Where BIP 34
+ * holds from the first block nothing can repeat. Where it came late, it made repeats impossible from then to height 1,983,702, on the chain whose block at that height (`bip34Block`,
+ * undefined for a block at or below it) is the one that the network names. The two old repeats are named by the network too.
  */
-export const enforcesBip30 = (network: Network, height: number, hash: string): boolean => {
+export const enforcesBip30 = (network: Network, height: number, hash: BlockHash, bip34Block: BlockHash | undefined): boolean => {
+  if (network.bip34Height <= 1) return false
+  if (height >= BIP34_IMPLIES_BIP30_LIMIT) return true
   if (network.bip30Exceptions.get(height) === hash) return false
-  return height < network.bip34Height || height >= BIP34_IMPLIES_BIP30_LIMIT
+  return network.bip34Hash === undefined || bip34Block !== network.bip34Hash
 }
 
 /** From here on a coinbase of before BIP 34 may repeat by its height alone. Bitcoin Core validation.cpp. */

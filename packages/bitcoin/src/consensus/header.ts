@@ -85,7 +85,7 @@ export type HeaderError =
   | 'time-too-old'
   | 'time-timewarp-attack'
   | 'time-too-new'
-  | 'bad-version'
+  | `bad-version(0x${string})`
   | 'bad-fork-version'
 
 /** Where a header would stand. Times in seconds; `now` is our clock. */
@@ -120,6 +120,6 @@ export const checkHeader = (header: BlockHeader, context: HeaderContext): Header
     (header.version < 3 && height >= network.bip66Height) ||
     (header.version < 4 && height >= network.bip65Height)
   )
-    return 'bad-version'
+    return `bad-version(0x${(header.version >>> 0).toString(16).padStart(8, '0')})`
   return undefined
 }

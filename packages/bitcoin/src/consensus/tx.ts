@@ -67,10 +67,10 @@ export const checkTxInputs = (
   coins: readonly (Coin | undefined)[],
   spendHeight: number,
 ): { fee: Sat } | TxInputsError => {
+  const present = coins.slice(0, tx.inputs.length).filter((coin) => coin !== undefined)
+  if (present.length !== tx.inputs.length) return 'bad-txns-inputs-missingorspent'
   let valueIn = 0n
-  for (let i = 0; i < tx.inputs.length; i++) {
-    const coin = coins[i]
-    if (coin === undefined) return 'bad-txns-inputs-missingorspent'
+  for (const coin of present) {
     if (coin.coinbase && spendHeight - coin.height < COINBASE_MATURITY) return 'bad-txns-premature-spend-of-coinbase'
     const { value } = coin.output
     valueIn += value
