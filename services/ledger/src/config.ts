@@ -8,22 +8,39 @@ import { decodeAddress, findNetwork, isAddressProblem, networks } from '@leyden/
 import { z } from 'zod'
 
 const port = z.coerce.number().int().min(0).max(65_535)
-const list = z.preprocess(
-  (value) => (typeof value === 'string' ? value.split(',').filter((part) => part !== '') : value),
-  z.array(z.string().regex(/^(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}$/, 'host:port')).max(64),
+const words = (value: unknown): unknown => (typeof value === 'string' ? value.split(',').filter((part) => part !== '') : value)
+const flag = z.preprocess(
+  (value) => (value === 'true' || value === '1' ? true : value === 'false' || value === '0' ? false : value),
+  z.boolean(),
 )
+const list = z.preprocess(words, z.array(z.string().regex(/^(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}$/, 'host:port')).max(64))
 
 export const configSchema = z
   .strictObject({
     network: z.enum(Object.keys(networks) as [keyof typeof networks]).default('regtest'),
+    /** Name of the store's directory in the data directory. */
+    store: z
+      .string()
+      .regex(/^[a-z]{1,20}$/)
+      .default('chain'),
     /** Where RPC and link listen. Anything but loopback lets others try passwords. */
     rpcBind: z.string().default('127.0.0.1'),
     /** Defaults are bitcoind's of the network; 0 takes a free port. */
     rpcPort: port.optional(),
     p2pBind: z.string().default('127.0.0.1'),
     p2pPort: port.optional(),
+    /** Whether peers may connect to us. */
+    listen: flag.default(true),
+    /** Comments in the user agent, BIP 14. */
+    uaComment: z
+      .preprocess(words, z.array(z.string().regex(/^[A-Za-z0-9 .,;_?@-]*$/, 'letters, digits and .,;_?@- only')))
+      .default([]),
+    /** Whether channel services may connect. */
+    link: flag.default(true),
     /** Default: the RPC port and 2. */
     linkPort: port.optional(),
+    /** The clock stands still at this time, seconds since 1970; 0 lets it run. For tests. */
+    mockTime: z.coerce.number().int().min(0).max(0xffff_ffff).default(0),
     rpcUser: z
       .string()
       .min(1)

@@ -17,12 +17,17 @@ import { listenForPeers } from './p2p-server.ts'
 import { createRpcApp } from './rpc/server.ts'
 import { settableClock, systemClock, systemRandom } from './system.ts'
 
-export const USER_AGENT = '/Leyden:0.1.0/'
+export const VERSION = '0.1.0'
+
+/** BIP 14. */
+const userAgentOf = (comments: readonly string[]): string =>
+  `/Leyden:${VERSION}${comments.length === 0 ? '' : `(${comments.join('; ')})`}/`
 
 export type RunningLedger = {
   readonly engine: LedgerEngine
   readonly rpcUrl: string
   readonly rpcPort: number
+  /** '' and 0 when no channel service may connect. */
   readonly linkUrl: string
   readonly linkPort: number
   readonly p2pPort: number
@@ -82,9 +87,11 @@ export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT): 
   }
   try {
     mkdirSync(datadir, { recursive: true, mode: 0o700 })
-    const store = lmdbStore({ path: join(datadir, 'chain') })
+    const store = lmdbStore({ path: join(datadir, config.store) })
     closers.push(() => store.close())
     const clock = settableClock(systemClock)
+    clock.setTime(config.mockTime * 1000)
+    const userAgent = userAgentOf(config.uaComment)
     const engine = await createLedgerEngine({ store, network, clock, random: systemRandom, log })
     closers.push(() => engine.close())
     const cookie = writeCookie(datadir)
@@ -96,15 +103,18 @@ export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT): 
       engine,
       host: config.p2pBind,
       port: config.p2pPort ?? network.port,
-      userAgent: USER_AGENT,
+      listen: config.listen,
+      userAgent,
       log,
     })
     closers.push(() => peers.close())
 
     const rpcPort = config.rpcPort ?? network.rpcPort
     const linkPort = config.linkPort ?? (rpcPort === 0 ? 0 : rpcPort + 2)
-    const link = await listenForLinks({ engine, credentials, host: config.rpcBind, port: linkPort, log })
-    closers.push(() => link.close())
+    const link = config.link
+      ? await listenForLinks({ engine, credentials, host: config.rpcBind, port: linkPort, log })
+      : undefined
+    closers.push(() => link?.close())
 
     let stopping: Promise<void> | undefined
     let tellStopped: () => void = () => undefined
@@ -119,7 +129,7 @@ export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT): 
         now: () => clock.now(),
         setTime: (ms) => clock.setTime(ms),
         startedAtMs: systemClock.now(),
-        userAgent: USER_AGENT,
+        userAgent,
         peers: () => peers.peers(),
         connectPeer: (address, once) => peers.connect(address, once),
         disconnectPeer: (address) => peers.disconnect(address),
@@ -150,8 +160,8 @@ export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT): 
       engine,
       rpcUrl: `http://${host}:${boundRpc}`,
       rpcPort: boundRpc,
-      linkUrl: `ws://${host}:${link.port}/link`,
-      linkPort: link.port,
+      linkUrl: link === undefined ? '' : `ws://${host}:${link.port}/link`,
+      linkPort: link?.port ?? 0,
       p2pPort: peers.port,
       cookieFile: cookie.path,
       credentials: cookie.credentials,

@@ -78,6 +78,8 @@ export type PeerServiceOptions = {
   readonly engine: LedgerEngine
   readonly host: string
   readonly port: number
+  /** Whether others may connect; default true. */
+  readonly listen?: boolean
   readonly userAgent: string
   readonly log: Log
 }
@@ -447,7 +449,7 @@ export const listenForPeers = async (options: PeerServiceOptions): Promise<PeerS
     const remote = socket.remoteAddress ?? ''
     open(socket, `${remote.includes(':') ? `[${remote}]` : remote}:${socket.remotePort}`, true)
   })
-  const bound = await listenOn(server, 'P2P', host, port)
+  const bound = options.listen === false ? 0 : await listenOn(server, 'P2P', host, port)
 
   let tipNews = false
   const unsubscribe = engine.subscribe((event) => {

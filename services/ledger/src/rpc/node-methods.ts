@@ -248,7 +248,7 @@ export const nodeMethods: Methods = {
     },
   },
   getzmqnotifications: { params: [], about: 'There are none.', run: () => [] },
-  uptime: { params: [], about: 'Seconds since the start.', run: ({ now, startedAtMs }) => seconds(now() - startedAtMs) },
+  uptime: { params: [], about: 'Seconds since the start.', run: ({ now, startedAtMs }) => seconds(now()) - seconds(startedAtMs) },
   stop: {
     params: ['wait'],
     about: 'Ends the ledger in an orderly way.',

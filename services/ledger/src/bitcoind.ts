@@ -1,0 +1,94 @@
+#!/usr/bin/env node
+/**
+ * The ledger daemon in bitcoind's place: `leyden-bitcoind`. Its options, its bitcoin.conf, its files where tools look for them
+ * (.cookie, bitcoind.pid, debug.log), its messages when it does not start. What an option sets is bitcoind/options.ts.
+ */
+import { chmodSync, existsSync, mkdirSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { findNetwork } from '@leyden/bitcoin'
+import { openDebugLog } from './bitcoind/debug-log.ts'
+import { configOf, OPTIONS } from './bitcoind/options.ts'
+import { InitError, readSettings, type ChainName, type Settings } from './bitcoind/settings.ts'
+import { startLedger, VERSION } from './daemon.ts'
+
+const NETWORKS: Readonly<Record<ChainName, 'mainnet' | 'testnet4' | 'signet' | 'regtest' | undefined>> = {
+  main: 'mainnet',
+  test: undefined,
+  testnet4: 'testnet4',
+  signet: 'signet',
+  regtest: 'regtest',
+}
+
+const helpText = (): string => {
+  const rows = Object.entries(OPTIONS)
+    .filter(([, { about }]) => about !== undefined)
+    .map(([name, { hint, about }]) => `  -${name}${hint === undefined ? '' : `=${hint}`}\n       ${about}\n`)
+  return `Usage:  leyden-bitcoind [options]\n\nOptions:\n\n${rows.join('\n')}\nThe other options of bitcoind 28 are taken and change nothing.\n`
+}
+
+const logOf = (settings: Settings) => {
+  const categories = settings.list('debug').filter((name) => name !== '0' && name !== 'none')
+  return openDebugLog({
+    path: settings.path('debuglogfile', 'debug.log', true),
+    console: settings.bool('printtoconsole') ?? true,
+    debug: categories.length > 0,
+  })
+}
+
+/** Data that Bitcoin Core wrote: not ours to write into. */
+const isForeign = (chainDir: string): boolean => existsSync(join(chainDir, 'chainstate', 'CURRENT'))
+
+const run = async (words: readonly string[]): Promise<void> => {
+  const settings = readSettings(words)
+  for (const notice of settings.notices) process.stderr.write(`${notice}\n`)
+  const given = (name: string): boolean => settings.text(name) !== undefined
+  if (given('version')) return void process.stdout.write(`Leyden ledger version v${VERSION}\n`)
+  if (['?', 'h', 'help', 'help-debug'].some(given))
+    return void process.stdout.write(`Leyden ledger version v${VERSION}\n\n${helpText()}`)
+  const name = NETWORKS[settings.chain]
+  const network = name === undefined ? undefined : findNetwork(name)
+  if (name === undefined || network === undefined) throw new InitError(`the chain ${settings.chain} is not supported`)
+  const { chainDir } = settings
+  mkdirSync(chainDir, { recursive: true, mode: 0o700 })
+  chmodSync(chainDir, 0o700)
+  if (isForeign(chainDir))
+    throw new InitError(`The data directory ${chainDir} belongs to Bitcoin Core: choose another one with -datadir`)
+  for (const warning of settings.warnings) process.stderr.write(`Warning: ${warning}\n`)
+  const log = logOf(settings)
+  log.info({}, `Leyden ledger version v${VERSION}\n`)
+  log.info({}, `Using data directory ${chainDir}`)
+  for (const line of settings.told) log.info({}, line)
+  for (const warning of settings.warnings) log.warn({}, warning)
+
+  const pidFile = settings.path('pid', 'bitcoind.pid', true)
+  const ledger = await startLedger({ ...configOf(settings, network.port), network: name, datadir: chainDir }, log)
+  if (pidFile !== undefined) writeFileSync(pidFile, `${process.pid}\n`)
+  const stop = (): void => void ledger.stop()
+  process.on('SIGTERM', stop)
+  process.on('SIGINT', stop)
+  await ledger.stopped
+  process.off('SIGTERM', stop)
+  process.off('SIGINT', stop)
+  if (pidFile !== undefined) rmSync(pidFile, { force: true })
+  log.info({}, 'Shutdown: done')
+}
+
+/** Runs the command line; the exit code is set. */
+export const bitcoind = async (words: readonly string[]): Promise<void> => {
+  try {
+    await run(words)
+  } catch (error) {
+    process.exitCode = 1
+    if (error instanceof InitError) {
+      const details = error.details.length === 0 ? '' : `:\n${error.details.map((detail) => `- ${detail}`).join('\n')}`
+      process.stderr.write(`Error: ${error.message}${details}\n`)
+      return
+    }
+    const isExpected = error instanceof Error && ['ConfigError', 'PortTaken', 'StoreMismatch', 'StoreInUse'].includes(error.name)
+    process.stderr.write(`Error: ${error instanceof Error ? (isExpected ? error.message : error.stack) : String(error)}\n`)
+  }
+}
+
+if (process.argv[1] !== undefined && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url))
+  await bitcoind(process.argv.slice(2))

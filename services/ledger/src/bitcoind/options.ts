@@ -1,0 +1,289 @@
+/**
+ * The options of bitcoind 28.1 (its init.cpp), and what each of them sets here. This is the one table that maps bitcoind's spelling to
+ * ours: a row with `to` fills that key of config.ts. A row without is known, so that nobody's command line is refused for it, and
+ * changes nothing: what it would ask for does not exist here, or is always so.
+ */
+import type { LedgerConfigInput } from '../config.ts'
+import type { Settings } from './settings.ts'
+
+type ConfigKey = Exclude<keyof LedgerConfigInput, 'datadir' | 'network'>
+
+/** The value of an option for our configuration; undefined leaves the default. */
+type Read = (settings: Settings, name: string) => unknown
+
+export type Option = {
+  /** What stands behind `=`, in the help. */
+  readonly hint?: string
+  readonly about?: string
+  /** On other networks than the main one it counts only in the network's section of the file. */
+  readonly networkOnly?: true
+  /** Its value is not shown in the log. */
+  readonly sensitive?: true
+  /** Refused with `no` before it. */
+  readonly negatable?: false
+  /** Refused without a value. */
+  readonly valued?: true
+  readonly to?: ConfigKey
+  readonly read?: Read
+}
+
+const bool: Read = (settings, name) => settings.bool(name)
+const int: Read = (settings, name) => settings.int(name)
+const text: Read = (settings, name) => settings.text(name)
+/** Each time that it is given; none leaves the default. */
+const list: Read = (settings, name) => {
+  const values = settings.list(name)
+  return values.length === 0 ? undefined : values
+}
+
+/** Known, without effect. */
+const idle = (hint?: string): Option => (hint === undefined ? {} : { hint })
+
+export const OPTIONS: Readonly<Record<string, Option>> = {
+  '?': { about: 'print this and exit' },
+  h: {},
+  help: {},
+  'help-debug': {},
+  version: { about: 'print the version and exit' },
+
+  // Where things are
+  datadir: { hint: '<dir>', about: 'directory of the data' },
+  conf: { hint: '<file>', about: 'file of settings (default: bitcoin.conf in the data directory)' },
+  includeconf: { hint: '<file>', about: 'a further file of settings; only in the file' },
+  allowignoredconf: { about: 'a bitcoin.conf that is not read is not an error' },
+  settings: { hint: '<file>', about: 'file of settings that programs write (default: settings.json)' },
+  pid: { hint: '<file>', about: 'file of the process id (default: bitcoind.pid)' },
+  blocksdir: idle('<dir>'),
+
+  // The chain
+  chain: { hint: '<chain>', about: 'main, testnet4, signet or regtest (default: main)' },
+  regtest: { about: 'the same as -chain=regtest' },
+  signet: { about: 'the same as -chain=signet' },
+  testnet: { about: 'testnet3, which is not supported' },
+  testnet4: { about: 'the same as -chain=testnet4' },
+  signetchallenge: { hint: '<hex>', negatable: false, networkOnly: true },
+  signetseednode: { hint: '<host>', negatable: false },
+  testactivationheight: idle('<name@height>'),
+  vbparams: idle('<deployment:start:end[:height]>'),
+  assumevalid: idle('<hash>'),
+  minimumchainwork: idle('<hex>'),
+  checkpoints: idle(),
+  maxtipage: idle('<seconds>'),
+  mocktime: { hint: '<seconds>', about: 'the clock stands still at this time, seconds since 1970', to: 'mockTime', read: int },
+  stopatheight: idle('<height>'),
+  stopafterblockimport: idle(),
+
+  // Storage
+  blocksxor: idle(),
+  checkblockindex: idle('<n>'),
+  checkblocks: idle('<n>'),
+  checklevel: idle('<n>'),
+  coinstatsindex: idle(),
+  blockfilterindex: idle('<type>'),
+  dbbatchsize: idle('<bytes>'),
+  dbcache: idle('<MiB>'),
+  fastprune: idle(),
+  loadblock: idle('<file>'),
+  maxsigcachesize: idle('<MiB>'),
+  par: idle('<n>'),
+  prune: idle('<MiB>'),
+  reindex: idle(),
+  'reindex-chainstate': idle(),
+  txindex: idle(),
+
+  // Peers
+  addnode: { hint: '<host[:port]>', about: 'a peer to stay connected to; may be given several times', networkOnly: true },
+  connect: { hint: '<host[:port]>', about: 'stay connected to these peers only; -noconnect: to none', networkOnly: true },
+  bind: { hint: '<address[:port]>', about: 'address for peers', networkOnly: true },
+  port: { hint: '<port>', about: 'port for peers', networkOnly: true, to: 'p2pPort', read: int },
+  listen: { about: 'whether peers may connect to us', to: 'listen', read: bool },
+  uacomment: { hint: '<words>', about: 'a comment in the user agent', to: 'uaComment', read: list },
+  asmap: idle('<file>'),
+  bantime: idle('<seconds>'),
+  blockreconstructionextratxn: idle('<n>'),
+  blocksonly: idle(),
+  capturemessages: idle(),
+  checkaddrman: idle('<n>'),
+  cjdnsreachable: idle(),
+  discover: idle(),
+  dns: idle(),
+  dnsseed: idle(),
+  externalip: idle('<ip>'),
+  fixedseeds: idle(),
+  forcednsseed: idle(),
+  i2pacceptincoming: idle(),
+  i2psam: idle('<ip:port>'),
+  listenonion: idle(),
+  maxconnections: idle('<n>'),
+  maxreceivebuffer: idle('<kB>'),
+  maxsendbuffer: idle('<kB>'),
+  maxuploadtarget: idle('<MiB>'),
+  natpmp: idle(),
+  networkactive: idle(),
+  onion: idle('<ip:port>'),
+  onlynet: idle('<net>'),
+  peerblockfilters: idle(),
+  peerbloomfilters: idle(),
+  peertimeout: idle('<seconds>'),
+  proxy: idle('<ip:port>'),
+  proxyrandomize: idle(),
+  seednode: idle('<ip>'),
+  timeout: idle('<ms>'),
+  torcontrol: idle('<ip:port>'),
+  torpassword: { hint: '<password>', sensitive: true },
+  txreconciliation: idle(),
+  upnp: idle(),
+  v2transport: idle(),
+  whitebind: idle('<permissions@address>'),
+  whitelist: idle('<permissions@address>'),
+  whitelistforcerelay: idle(),
+  whitelistrelay: idle(),
+
+  // Mempool, relay, mining
+  acceptnonstdtxn: idle(),
+  acceptstalefeeestimates: idle(),
+  blockmaxweight: idle('<n>'),
+  blockmintxfee: idle('<BTC/kvB>'),
+  blockversion: idle('<n>'),
+  bytespersigop: idle('<n>'),
+  checkmempool: idle('<n>'),
+  datacarrier: idle(),
+  datacarriersize: idle('<bytes>'),
+  dustrelayfee: idle('<BTC/kvB>'),
+  incrementalrelayfee: idle('<BTC/kvB>'),
+  limitancestorcount: idle('<n>'),
+  limitancestorsize: idle('<kB>'),
+  limitdescendantcount: idle('<n>'),
+  limitdescendantsize: idle('<kB>'),
+  maxmempool: idle('<MB>'),
+  maxorphantx: idle('<n>'),
+  mempoolexpiry: idle('<hours>'),
+  mempoolfullrbf: idle(),
+  minrelaytxfee: idle('<BTC/kvB>'),
+  permitbaremultisig: idle(),
+  persistmempool: idle(),
+  persistmempoolv1: idle(),
+  printpriority: idle(),
+
+  // RPC
+  server: idle(),
+  rest: idle(),
+  rpcallowip: { hint: '<ip[/mask]>', about: 'who may call besides this machine' },
+  rpcauth: { hint: '<user:salt$hash>', about: 'a user with a hashed password', sensitive: true },
+  rpcbind: { hint: '<address[:port]>', about: 'address for RPC; only with -rpcallowip', networkOnly: true },
+  rpccookiefile: { hint: '<file>', about: 'where the cookie is (default: .cookie)' },
+  rpccookieperms: idle('<owner|group|all>'),
+  rpcdoccheck: idle(),
+  rpcpassword: { hint: '<password>', about: 'password for RPC', sensitive: true, to: 'rpcPassword', read: text },
+  rpcport: { hint: '<port>', about: 'port for RPC', networkOnly: true, to: 'rpcPort', read: int },
+  rpcservertimeout: idle('<seconds>'),
+  rpcthreads: idle('<n>'),
+  rpcuser: { hint: '<user>', about: 'user for RPC', sensitive: true, to: 'rpcUser', read: text },
+  rpcwhitelist: idle('<user:calls>'),
+  rpcwhitelistdefault: idle(),
+  rpcworkqueue: idle('<n>'),
+  deprecatedrpc: idle('<call>'),
+
+  // Notifications
+  alertnotify: idle('<command>'),
+  blocknotify: idle('<command>'),
+  shutdownnotify: idle('<command>'),
+  startupnotify: idle('<command>'),
+  zmqpubhashblock: idle('<address>'),
+  zmqpubhashblockhwm: idle('<n>'),
+  zmqpubhashtx: idle('<address>'),
+  zmqpubhashtxhwm: idle('<n>'),
+  zmqpubrawblock: idle('<address>'),
+  zmqpubrawblockhwm: idle('<n>'),
+  zmqpubrawtx: idle('<address>'),
+  zmqpubrawtxhwm: idle('<n>'),
+  zmqpubsequence: idle('<address>'),
+  zmqpubsequencehwm: idle('<n>'),
+
+  // The log and the process
+  daemon: idle(),
+  daemonwait: idle(),
+  debug: { hint: '<category>', about: 'write more into debug.log' },
+  debugexclude: idle('<category>'),
+  debuglogfile: { hint: '<file>', about: 'file of the log (default: debug.log)' },
+  logips: idle(),
+  loglevel: { hint: '<level>', negatable: false, valued: true },
+  loglevelalways: idle(),
+  logsourcelocations: idle(),
+  logthreadnames: idle(),
+  logtimemicros: idle(),
+  logtimestamps: idle(),
+  printtoconsole: { about: 'write the log on the console as well' },
+  shrinkdebugfile: idle(),
+  test: idle('<option>'),
+
+  // The wallet, which is not here: its options are taken so that a file with them still starts
+  addresstype: {},
+  avoidpartialspends: {},
+  changetype: {},
+  consolidatefeerate: {},
+  disablewallet: {},
+  discardfee: {},
+  fallbackfee: {},
+  keypool: {},
+  maxapsfee: {},
+  maxtxfee: {},
+  mintxfee: {},
+  paytxfee: {},
+  signer: {},
+  spendzeroconfchange: {},
+  txconfirmtarget: {},
+  unsafesqlitesync: {},
+  wallet: {},
+  walletbroadcast: {},
+  walletcrosschain: {},
+  walletdir: {},
+  walletnotify: {},
+  walletrbf: {},
+  walletrejectlongchains: {},
+  dblogsize: {},
+  flushwallet: {},
+  privdb: {},
+  swapbdbendian: {},
+
+  // Ours
+  linkport: { hint: '<port>', about: 'port of the link for channel services (default: none)', to: 'linkPort', read: int },
+}
+
+const withPort = (address: string, port: number): string =>
+  /^\[[^\]]+\]:\d+$|^[^:]+:\d+$/.test(address)
+    ? address
+    : `${address.includes(':') && !address.startsWith('[') ? `[${address}]` : address}:${port}`
+
+const peers = (settings: Settings, port: number): readonly string[] =>
+  [...settings.list('addnode'), ...settings.list('connect').filter((address) => address !== '0')].map((address) =>
+    withPort(address, port),
+  )
+
+/** `address[:port][=onion]`; the first that is not for Tor. */
+const bindOf = (settings: Settings): { readonly p2pBind?: string; readonly p2pPort?: number } => {
+  const given = settings.list('bind').find((address) => !address.endsWith('=onion'))
+  if (given === undefined) return {}
+  const match = /^(?:\[([^\]]+)\]|([^:]+))(?::(\d+))?$/.exec(given)
+  const host = match?.[1] ?? match?.[2] ?? given
+  return { p2pBind: host, ...(match?.[3] === undefined ? {} : { p2pPort: Number(match[3]) }) }
+}
+
+/** Our configuration from bitcoind's settings. `defaultPort`: the network's port for peers. */
+export const configOf = (settings: Settings, defaultPort: number): Partial<LedgerConfigInput> => {
+  const config: Record<string, unknown> = {}
+  for (const [name, { to, read }] of Object.entries(OPTIONS)) {
+    const value = to === undefined ? undefined : read?.(settings, name)
+    if (to !== undefined && value !== undefined) config[to] = value
+  }
+  const listens = config['listen'] ?? (settings.list('bind').length > 0 || settings.text('connect') === undefined)
+  return {
+    store: 'chainstate',
+    p2pBind: '0.0.0.0',
+    ...config,
+    ...bindOf(settings),
+    listen: listens === true,
+    link: config['linkPort'] !== undefined,
+    connect: [...peers(settings, defaultPort)],
+  }
+}
