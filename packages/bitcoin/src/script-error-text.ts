@@ -58,3 +58,6 @@ const SENTENCES: { readonly [error in ScriptError]: string } = {
 
 /** The sentence of a script failure, without a full stop. */
 export const scriptErrorText = (error: ScriptError): string => SENTENCES[error]
+
+/** Every way in which a script can fail, in an order that is the same in all threads of one program. */
+export const SCRIPT_ERRORS = Object.keys(SENTENCES) as readonly ScriptError[]

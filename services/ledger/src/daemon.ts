@@ -15,6 +15,7 @@ import { listenForLinks } from './link-server.ts'
 import { listenOn } from './listen.ts'
 import { listenForPeers } from './p2p-server.ts'
 import { createRpcApp } from './rpc/server.ts'
+import { createScriptPool, scriptThreadsOf } from './script-pool.ts'
 import { settableClock, systemClock, systemRandom } from './system.ts'
 
 export const VERSION = '0.1.0'
@@ -92,7 +93,9 @@ export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT): 
     const clock = settableClock(systemClock)
     clock.setTime(config.mockTime * 1000)
     const userAgent = userAgentOf(config.uaComment)
-    const engine = await createLedgerEngine({ store, network, clock, random: systemRandom, log })
+    const scripts = createScriptPool({ threads: scriptThreadsOf(config.scriptThreads), log })
+    closers.push(() => scripts.close())
+    const engine = await createLedgerEngine({ store, network, clock, random: systemRandom, log, checkScripts: scripts.check })
     closers.push(() => engine.close())
     const cookie = writeCookie(datadir)
     closers.push(() => cookie.remove())

@@ -85,7 +85,12 @@ export const OPTIONS: Readonly<Record<string, Option>> = {
   fastprune: idle(),
   loadblock: idle('<file>'),
   maxsigcachesize: idle('<MiB>'),
-  par: idle('<n>'),
+  par: {
+    hint: '<n>',
+    about: 'threads that run scripts; 0: all cores, below 0: all but so many (default: 0)',
+    to: 'scriptThreads',
+    read: int,
+  },
   prune: idle('<MiB>'),
   reindex: idle(),
   'reindex-chainstate': idle(),
