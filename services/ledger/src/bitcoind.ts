@@ -3,13 +3,13 @@
  * The ledger daemon in bitcoind's place: `leyden-bitcoind`. Its options, its bitcoin.conf, its files where tools look for them
  * (.cookie, bitcoind.pid, debug.log), its messages when it does not start. What an option sets is bitcoind/options.ts.
  */
-import { chmodSync, existsSync, mkdirSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { findNetwork } from '@leyden/bitcoin'
 import { openDebugLog } from './bitcoind/debug-log.ts'
 import { configOf, OPTIONS } from './bitcoind/options.ts'
-import { InitError, readSettings, type ChainName, type Settings } from './bitcoind/settings.ts'
+import { InitError, PROGRAM, readSettings, type ChainName, type Settings } from './bitcoind/settings.ts'
 import { startLedger, VERSION } from './daemon.ts'
 
 const NETWORKS: Readonly<Record<ChainName, 'mainnet' | 'testnet4' | 'signet' | 'regtest' | undefined>> = {
@@ -43,20 +43,18 @@ const run = async (words: readonly string[]): Promise<void> => {
   const settings = readSettings(words)
   for (const notice of settings.notices) process.stderr.write(`${notice}\n`)
   const given = (name: string): boolean => settings.text(name) !== undefined
-  if (given('version')) return void process.stdout.write(`Leyden ledger version v${VERSION}\n`)
+  if (given('version')) return void process.stdout.write(`${PROGRAM} version v${VERSION}\n`)
   if (['?', 'h', 'help', 'help-debug'].some(given))
-    return void process.stdout.write(`Leyden ledger version v${VERSION}\n\n${helpText()}`)
+    return void process.stdout.write(`${PROGRAM} version v${VERSION}\n\n${helpText()}`)
   const name = NETWORKS[settings.chain]
   const network = name === undefined ? undefined : findNetwork(name)
   if (name === undefined || network === undefined) throw new InitError(`the chain ${settings.chain} is not supported`)
   const { chainDir } = settings
-  mkdirSync(chainDir, { recursive: true, mode: 0o700 })
-  chmodSync(chainDir, 0o700)
   if (isForeign(chainDir))
     throw new InitError(`The data directory ${chainDir} belongs to Bitcoin Core: choose another one with -datadir`)
   for (const warning of settings.warnings) process.stderr.write(`Warning: ${warning}\n`)
   const log = logOf(settings)
-  log.info({}, `Leyden ledger version v${VERSION}\n`)
+  log.info({}, `${PROGRAM} version v${VERSION}`)
   log.info({}, `Using data directory ${chainDir}`)
   for (const line of settings.told) log.info({}, line)
   for (const warning of settings.warnings) log.warn({}, warning)
@@ -74,6 +72,9 @@ const run = async (words: readonly string[]): Promise<void> => {
   log.info({}, 'Shutdown: done')
 }
 
+const alreadyRunning = (words: readonly string[]): string =>
+  `Cannot obtain a lock on data directory ${readSettings(words).chainDir}. ${PROGRAM} is probably already running.`
+
 /** Runs the command line; the exit code is set. */
 export const bitcoind = async (words: readonly string[]): Promise<void> => {
   try {
@@ -85,7 +86,11 @@ export const bitcoind = async (words: readonly string[]): Promise<void> => {
       process.stderr.write(`Error: ${error.message}${details}\n`)
       return
     }
-    const isExpected = error instanceof Error && ['ConfigError', 'PortTaken', 'StoreMismatch', 'StoreInUse'].includes(error.name)
+    if (error instanceof Error && error.name === 'StoreInUse') {
+      process.stderr.write(`Error: ${alreadyRunning(words)}\n`)
+      return
+    }
+    const isExpected = error instanceof Error && ['ConfigError', 'PortTaken', 'StoreMismatch'].includes(error.name)
     process.stderr.write(`Error: ${error instanceof Error ? (isExpected ? error.message : error.stack) : String(error)}\n`)
   }
 }

@@ -74,6 +74,13 @@ const shim = join(home, 'python')
 mkdirSync(shim, { recursive: true })
 writeFileSync(join(shim, 'sitecustomize.py'), NO_LOG_CHECKS)
 
+// The messages that are compared name the program.
+const configFile = join(home, 'config.ini')
+writeFileSync(
+  configFile,
+  readFileSync(join(tree, 'test/config.ini'), 'utf8').replace(/^PACKAGE_NAME=.*$/m, 'PACKAGE_NAME=Leyden ledger'),
+)
+
 const build = spawn(process.execPath, [join(ROOT, 'node_modules/typescript/bin/tsc'), '-b'], { cwd: ROOT, stdio: 'inherit' })
 await new Promise((resolve) => build.once('exit', resolve))
 
@@ -87,6 +94,7 @@ const runOne = (name: string): Promise<Result> => {
     [
       join(tree, 'test/functional', file as string),
       ...args,
+      `--configfile=${configFile}`,
       `--tmpdir=${directory}-${process.pid}`,
       `--cachedir=${join(home, 'cache')}`,
       ...(options.keep === undefined ? [] : ['--nocleanup']),
