@@ -5,6 +5,7 @@
 import { cpus } from 'node:os'
 import { benchCodec } from './codec.ts'
 import { benchCrypto } from './crypto.ts'
+import { benchLedger } from './ledger.ts'
 import { benchPayments } from './payments.ts'
 import { note, type Settings } from './report.ts'
 import { benchStore } from './store.ts'
@@ -13,6 +14,7 @@ const PARTS: Readonly<Record<string, (settings: Settings) => Promise<void>>> = {
   crypto: benchCrypto,
   codec: benchCodec,
   store: benchStore,
+  ledger: benchLedger,
   payments: benchPayments,
 }
 

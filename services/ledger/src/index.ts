@@ -2,3 +2,4 @@ export { ConfigError, type LedgerConfig, type LedgerConfigInput } from './config
 export { startLedger, type RunningLedger } from './daemon.ts'
 export * from './engine.ts'
 export { PortTaken } from './listen.ts'
+export { createScriptPool, type ScriptPool } from './script-pool.ts'
