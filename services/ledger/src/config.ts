@@ -39,6 +39,8 @@ export const configSchema = z
     link: flag.default(true),
     /** Default: the RPC port and 2. */
     linkPort: port.optional(),
+    /** Only on regtest: `name@height`, from which height a rule holds (bip34, dersig, cltv, csv, segwit). For tests. */
+    activationHeights: z.preprocess(words, z.array(z.string()).max(20)).default([]),
     /** The clock stands still at this time, seconds since 1970; 0 lets it run. For tests. */
     mockTime: z.coerce.number().int().min(0).max(0xffff_ffff).default(0),
     rpcUser: z

@@ -8,6 +8,7 @@ import { createAdaptorServer } from '@hono/node-server'
 import { decodeAddress, findNetwork, isAddressProblem, type Network } from '@leyden/bitcoin'
 import { limitLog, type Log } from '@leyden/runtime'
 import { lmdbStore } from '@leyden/runtime/store/lmdb'
+import { withActivationHeights } from './activation.ts'
 import { completeConfig, ConfigError, type LedgerConfig, type LedgerConfigInput } from './config.ts'
 import { writeCookie } from './cookie.ts'
 import { createLedgerEngine, type LedgerEngine } from './engine.ts'
@@ -72,8 +73,9 @@ const startMiner = (
 /** Starts a ledger. Throws ConfigError, StoreInUse, StoreMismatch, PortTaken: each says what to do. Nothing stays open then. */
 export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT): Promise<RunningLedger> => {
   const config = completeConfig(input)
-  const network = findNetwork(config.network)
-  if (network === undefined) throw new ConfigError(`unknown network ${config.network}`)
+  const base = findNetwork(config.network)
+  if (base === undefined) throw new ConfigError(`unknown network ${config.network}`)
+  const network = withActivationHeights(base, config.activationHeights)
   const { datadir } = config
   const closers: (() => Promise<void> | void)[] = []
   const closeAll = async (): Promise<void> => {

@@ -63,7 +63,12 @@ export const OPTIONS: Readonly<Record<string, Option>> = {
   testnet4: { about: 'the same as -chain=testnet4' },
   signetchallenge: { hint: '<hex>', negatable: false, networkOnly: true },
   signetseednode: { hint: '<host>', negatable: false },
-  testactivationheight: idle('<name@height>'),
+  testactivationheight: {
+    hint: '<name@height>',
+    about: 'from which height a rule holds, on regtest: bip34, dersig, cltv, csv, segwit',
+    to: 'activationHeights',
+    read: list,
+  },
   vbparams: idle('<deployment:start:end[:height]>'),
   assumevalid: idle('<hash>'),
   minimumchainwork: idle('<hex>'),
