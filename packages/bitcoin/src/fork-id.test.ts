@@ -213,7 +213,7 @@ describe('a network with a fork', () => {
       undefined,
       undefined,
     ])
-    expect([judge(regtest, 10, one), judge(fork(1), 9, one)]).toEqual(['bad-version', 'bad-version'])
+    expect([judge(regtest, 10, one), judge(fork(1), 9, one)]).toEqual(Array(2).fill('bad-version(0x80000001)'))
     expect([judge(fork(1), 10, before), judge(fork(1), 10, two), judge(fork(2), 10, one)]).toEqual(
       Array(3).fill('bad-fork-version'),
     )

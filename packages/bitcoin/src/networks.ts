@@ -1,13 +1,13 @@
 /**
  * Parameters of the networks: regtest (the default), signet, testnet4, mainnet. Bitcoin Core kernel/chainparams.cpp,
  * BIP 94 (testnet4), BIP 325 (signet), BIP 32 and SLIP 44 (key versions, coin types), SLIP 173 (bech32 prefixes).
- * A network of one's own is a copy with other fields: customNetwork.
+ * A network of one's own is a copy with other fields (customNetwork) or comes from a file (network-file.ts).
  * No seeds and no hosts here: finding peers is not consensus.
  */
-import { concat, hexToBytes, utf8Encode } from '@leyden/codec'
-import { sha256d } from '@leyden/crypto'
+import { bytesToHex, concat, hexToBytes, utf8Encode, Writer } from '@leyden/codec'
+import { sha256, sha256d, taggedHash } from '@leyden/crypto'
 import { blockHash, merkleRoot, type Block } from './block.ts'
-import { BlockHash, blockHashToBytes, Txid, ZERO_HASH } from './ids.ts'
+import { BlockHash, blockHashFromBytes, blockHashToBytes, Txid, ZERO_HASH } from './ids.ts'
 import { OP } from './opcode.ts'
 import { buildScript, pushBytes } from './script.ts'
 import { compactSizeLength, NULL_VOUT, SEQUENCE_FINAL, txid, type Tx } from './tx.ts'
@@ -69,7 +69,18 @@ const GENESIS_TEXT = 'The Times 03/Jan/2009 Chancellor on brink of second bailou
 const GENESIS_KEY =
   '04678afdb0fe5548271967f1a67130b7105cd6a828e03909a67962e0ea1f61deb649f6bc3f4cef38c4f35504e51ec112de5c384df7ba0b8d578a4c702b6bf11d5f'
 
-const genesisBlock = (time: number, nonce: number, bits: number, text = GENESIS_TEXT, key = GENESIS_KEY): Block => {
+/** No point of the curve. */
+export const NO_KEY = '00'.repeat(33)
+
+/** The coinbase says `text` (up to 91 bytes) and pays to a key that nobody can use. */
+export const genesisBlock = (
+  time: number,
+  nonce: number,
+  bits: number,
+  text = GENESIS_TEXT,
+  key = GENESIS_KEY,
+  value = Sat(5_000_000_000n),
+): Block => {
   const coinbase: Tx = {
     version: 1,
     inputs: [
@@ -80,7 +91,7 @@ const genesisBlock = (time: number, nonce: number, bits: number, text = GENESIS_
         witness: [],
       },
     ],
-    outputs: [{ value: Sat(5_000_000_000n), scriptPubKey: buildScript(hexToBytes(key), OP.OP_CHECKSIG) }],
+    outputs: [{ value, scriptPubKey: buildScript(hexToBytes(key), OP.OP_CHECKSIG) }],
     lockTime: 0,
   }
   const header = { version: 1, previousHash: BlockHash(ZERO_HASH), merkleRoot: merkleRoot([txid(coinbase)]), time, bits, nonce }
@@ -144,7 +155,7 @@ const testnet4: Network = {
     393743547,
     0x1d00ffff,
     '03/May/2024 000000000000000000001ebd58c244970b3aa9d783bb001011fbe8ea8e98e00e',
-    '00'.repeat(33),
+    NO_KEY,
   ),
   port: 48333,
   rpcPort: 48332,
@@ -158,6 +169,12 @@ const testnet4: Network = {
   enforceBip94: true,
   ...FROM_THE_START,
   ...NO_EXCEPTIONS,
+}
+
+const encodeUint32 = (n: number): Uint8Array => {
+  const w = new Writer(4)
+  w.u32le(n)
+  return w.finish()
 }
 
 /** BIP 325: the magic follows from the challenge. */
@@ -222,5 +239,44 @@ export const customNetwork = (base: Network, fields: Partial<Network> & Pick<Net
 export const findNetwork = (name: string): Network | undefined =>
   Object.values<Network>(networks).find((network) => network.name === name)
 
-/** BOLT 0 chain_hash: the hash of the genesis block, 32 bytes in internal order. */
-export const chainHash = (network: Network): Uint8Array => blockHashToBytes(blockHash(network.genesis.header))
+/** A signet of one's own: another challenge, and the magic that follows from it. Throws RangeError on a challenge that is too long. */
+export const customSignet = (challenge: Uint8Array): Network =>
+  customNetwork(signet, { name: 'signet', magic: signetMagic(challenge), signetChallenge: challenge })
+
+/**
+ * BOLT 0 chain_hash: the hash of the genesis block, 32 bytes in internal order. On a fork its id is hashed in, so that nodes of the two
+ * ledgers open no channels with each other.
+ */
+export const chainHash = ({ genesis, fork }: Network): Uint8Array => {
+  const hash = blockHashToBytes(blockHash(genesis.header))
+  return fork === undefined ? hash : taggedHash('LeydenForkChain', concat(hash, encodeUint32(fork.id)))
+}
+
+/** What tells this ledger from every other: {@link chainHash} in the form of a block hash. */
+export const ledgerId = (network: Network): BlockHash => blockHashFromBytes(chainHash(network))
+
+/**
+ * 32 bytes in hex over everything that decides which blocks are valid, but for a fork (its height comes later): two networks that
+ * differ in it cannot share a chain.
+ */
+export const consensusDigest = (network: Network): string => {
+  const { genesis, powLimit, subsidyHalvingInterval, targetTimespanSeconds, targetSpacingSeconds, signetChallenge } = network
+  const fields = [
+    blockHash(genesis.header),
+    powLimit.toString(16),
+    String(network.initialSubsidy ?? 5_000_000_000n),
+    String(subsidyHalvingInterval),
+    targetTimespanSeconds,
+    targetSpacingSeconds,
+    network.allowMinDifficultyBlocks,
+    network.noRetargeting,
+    network.enforceBip94,
+    network.bip34Height,
+    network.bip65Height,
+    network.bip66Height,
+    network.csvHeight,
+    network.segwitHeight,
+    signetChallenge === undefined ? '' : bytesToHex(signetChallenge),
+  ]
+  return bytesToHex(sha256(utf8Encode(JSON.stringify(fields))))
+}

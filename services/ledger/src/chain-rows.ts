@@ -7,12 +7,14 @@ import { packRecord, Reader, unpackRecord, Writer } from '@leyden/codec'
 import {
   blockHashFromBytes,
   blockHashToBytes,
+  consensusDigest,
   decodeBlock,
   decodeHeader,
   decodeTx,
   encodeBlock,
   encodeHeader,
   encodeTx,
+  findNetwork,
   txid,
   txidToBytes,
   type Block,
@@ -20,6 +22,7 @@ import {
   type BlockHeader,
   type Coin,
   type Network,
+  type NetworkFork,
   type Outpoint,
   type Tx,
   type Txid,
@@ -113,18 +116,58 @@ export class StoreMismatch extends Error {
   }
 }
 
-/** Marks a fresh store as this network's; throws {@link StoreMismatch} when it is another's. */
+/** Whose chain a store holds. `consensus` is missing where the name says it all: regtest, whose rules a test may move, and the like. */
+type About = {
+  readonly schema: number
+  readonly network: string
+  readonly genesis: string
+  readonly consensus?: string
+  readonly fork?: NetworkFork
+}
+
+const isSameFork = (a: NetworkFork | undefined, b: NetworkFork | undefined): boolean => a?.id === b?.id && a?.height === b?.height
+
+const hasHeaderFrom = async (store: Store, height: number): Promise<boolean> => {
+  for await (const _ of store.range({ ...keyRange('header'), gte: key('header', height) })) return true
+  return false
+}
+
+/**
+ * Marks a fresh store as this network's; throws {@link StoreMismatch} when it is another's. The store of a ledger that this network forks
+ * from is taken over as long as it has nothing from the fork's height on.
+ */
 export const claimStore = async (store: Store, network: Network, genesis: BlockHash): Promise<void> => {
-  const row = await store.get(ABOUT)
-  if (row === undefined) {
-    await store.write([{ key: ABOUT, value: packRecord({ schema: SCHEMA, network: network.name, genesis }) }])
-    return
+  const { name, fork } = network
+  const own: About = {
+    schema: SCHEMA,
+    network: name,
+    genesis,
+    ...(name !== 'signet' && findNetwork(name) !== undefined ? {} : { consensus: consensusDigest(network) }),
+    ...(fork === undefined ? {} : { fork }),
   }
-  const about = unpackRecord(row) as { schema: number; network: string; genesis: string }
-  if (about.genesis !== genesis)
-    throw new StoreMismatch(`the data directory holds the chain of ${about.network}, not of ${network.name}`)
+  const claim = (): Promise<void> => store.write([{ key: ABOUT, value: packRecord(own) }])
+  const row = await store.get(ABOUT)
+  if (row === undefined) return claim()
+  const about = unpackRecord(row) as About
+  if (about.genesis !== genesis) throw new StoreMismatch(`the data directory holds the chain of ${about.network}, not of ${name}`)
   if (about.schema !== SCHEMA)
     throw new StoreMismatch(`the data directory has format ${about.schema}, this program reads ${SCHEMA}`)
+  if (about.consensus !== undefined && about.consensus !== own.consensus)
+    throw new StoreMismatch(
+      `the data directory holds a chain of ${about.network} under other rules than those of ${name}: ` +
+        'use the network file that it was made with, or another data directory',
+    )
+  if (isSameFork(about.fork, fork)) return
+  if (about.fork !== undefined)
+    throw new StoreMismatch(
+      `the data directory holds the fork ${about.fork.id} of ${about.network}, not ${name}: use another data directory`,
+    )
+  if (fork !== undefined && (await hasHeaderFrom(store, fork.height)))
+    throw new StoreMismatch(
+      `the data directory holds blocks of ${about.network} at the fork's height ${fork.height} already: ` +
+        'use a copy from before that height, or an empty directory and a peer of the fork',
+    )
+  await claim()
 }
 
 export const readTip = async (store: Store): Promise<BlockHash | undefined> => {

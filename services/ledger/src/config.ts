@@ -18,6 +18,15 @@ const list = z.preprocess(words, z.array(z.string().regex(/^(\[[0-9a-fA-F:]+\]|[
 export const configSchema = z
   .strictObject({
     network: z.enum(Object.keys(networks) as [keyof typeof networks]).default('regtest'),
+    /** A network of one's own, in place of `network`. */
+    networkFile: z.string().min(1).optional(),
+    /** With network signet: another challenge than the public one's, hex. */
+    signetChallenge: z
+      .string()
+      .regex(/^([0-9a-fA-F]{2}){1,252}$/, 'a script of 1 to 252 bytes in hex')
+      .optional(),
+    /** WIF keys with which this daemon signs blocks, where blocks are signed. */
+    signingKeys: z.preprocess(words, z.array(z.string().max(60)).max(20)).default([]),
     /** Name of the store's directory in the data directory. */
     store: z
       .string()
@@ -60,13 +69,17 @@ export const configSchema = z
     logLevel: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
   })
   .check((context) => {
-    const { network, rpcUser, rpcPassword, minerAddress, blockEvery } = context.value
+    const { network, networkFile, signetChallenge, rpcUser, rpcPassword, minerAddress, blockEvery } = context.value
     const complain = (path: string, message: string): void =>
       void context.issues.push({ code: 'custom', path: [path], message, input: context.value })
     if ((rpcUser === undefined) !== (rpcPassword === undefined)) complain('rpcUser', 'rpcUser and rpcPassword belong together')
     if ((minerAddress === undefined) !== (blockEvery === undefined))
       complain('minerAddress', 'minerAddress and blockEvery belong together')
-    const parameters = findNetwork(network)
+    if (networkFile !== undefined && network !== 'regtest')
+      complain('networkFile', 'a network file is a network of its own: leave out network')
+    if (signetChallenge !== undefined && (network !== 'signet' || networkFile !== undefined))
+      complain('signetChallenge', 'needs network signet; a network file holds its challenge in blocks.challenge')
+    const parameters = networkFile === undefined ? findNetwork(network) : undefined
     if (minerAddress === undefined || parameters === undefined) return
     const script = decodeAddress(minerAddress, parameters)
     if (isAddressProblem(script)) complain('minerAddress', script.detail)

@@ -5,7 +5,7 @@ import { mkdirSync } from 'node:fs'
 import type { Server } from 'node:http'
 import { join } from 'node:path'
 import { createAdaptorServer } from '@hono/node-server'
-import { decodeAddress, findNetwork, isAddressProblem, type Network } from '@leyden/bitcoin'
+import { decodeAddress, isAddressProblem, signBlock, type Network } from '@leyden/bitcoin'
 import { limitLog, type Log } from '@leyden/runtime'
 import { lmdbStore } from '@leyden/runtime/store/lmdb'
 import { withActivationHeights } from './activation.ts'
@@ -14,6 +14,7 @@ import { writeCookie } from './cookie.ts'
 import { createLedgerEngine, type LedgerEngine } from './engine.ts'
 import { listenForLinks } from './link-server.ts'
 import { listenOn } from './listen.ts'
+import { networkOf, signersOf } from './network.ts'
 import { listenForPeers } from './p2p-server.ts'
 import { createRpcApp } from './rpc/server.ts'
 import { createScriptPool, scriptThreadsOf } from './script-pool.ts'
@@ -73,9 +74,8 @@ const startMiner = (
 /** Starts a ledger. Throws ConfigError, StoreInUse, StoreMismatch, PortTaken: each says what to do. Nothing stays open then. */
 export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT): Promise<RunningLedger> => {
   const config = completeConfig(input)
-  const base = findNetwork(config.network)
-  if (base === undefined) throw new ConfigError(`unknown network ${config.network}`)
-  const network = withActivationHeights(base, config.activationHeights)
+  const network = withActivationHeights(networkOf(config), config.activationHeights)
+  const signers = signersOf(config, network)
   const { datadir } = config
   const closers: (() => Promise<void> | void)[] = []
   const closeAll = async (): Promise<void> => {
@@ -97,7 +97,15 @@ export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT): 
     const userAgent = userAgentOf(config.uaComment)
     const scripts = createScriptPool({ threads: scriptThreadsOf(config.scriptThreads), log })
     closers.push(() => scripts.close())
-    const engine = await createLedgerEngine({ store, network, clock, random: systemRandom, log, checkScripts: scripts.check })
+    const engine = await createLedgerEngine({
+      store,
+      network,
+      clock,
+      random: systemRandom,
+      log,
+      checkScripts: scripts.check,
+      ...(signers.length === 0 ? {} : { signBlock: (block) => signBlock(block, signers, network) }),
+    })
     closers.push(() => engine.close())
     const cookie = writeCookie(datadir)
     closers.push(() => cookie.remove())

@@ -66,6 +66,8 @@ export type LedgerEngineOptions = {
   readonly clock: Clock
   readonly random?: Random
   readonly log?: Log
+  /** Puts the solution of a signed network into a block of ours; undefined when our keys do not suffice. */
+  readonly signBlock?: (block: Block) => Block | undefined
   /** Runs the scripts of blocks. Without one they run in this thread. */
   readonly checkScripts?: ScriptChecker
 }
@@ -251,7 +253,10 @@ export const createLedgerEngine = async (options: LedgerEngineOptions): Promise<
     return buildOnTip(scriptPubKey, transactions, Sat(fees))
   }
   const work = (block: Block, maxTries?: number): Block => {
-    const worked = findNonce(block, maxTries)
+    const signed = network.signetChallenge === undefined ? block : options.signBlock?.(block)
+    if (signed === undefined)
+      throw new GenerateError('the blocks of this network are signed, and signingKeys holds too few keys: see signblock')
+    const worked = findNonce(signed, maxTries)
     if (worked === undefined) throw new GenerateError('no nonce found: the difficulty of this network is out of reach')
     return worked
   }

@@ -3,7 +3,7 @@
  * The token is the cookie (or user and password), as for JSON-RPC. A browser page cannot connect: it cannot send the header.
  */
 import { createServer, type IncomingMessage } from 'node:http'
-import { blockHash } from '@leyden/bitcoin'
+import { ledgerId } from '@leyden/bitcoin'
 import { linkServer, MAX_FRAME_BYTES } from '@leyden/link'
 import { limitLog, type Log } from '@leyden/runtime'
 import { WebSocket, WebSocketServer } from 'ws'
@@ -34,7 +34,7 @@ const refuse = (request: IncomingMessage, status: string): void => {
 export const listenForLinks = async (options: LinkListenerOptions): Promise<LinkListener> => {
   const { engine, credentials, host, port } = options
   const log = limitLog(options.log, () => Date.now())
-  const genesis = blockHash(engine.network.genesis.header)
+  const genesis = ledgerId(engine.network)
   const sockets = new WebSocketServer({ noServer: true, maxPayload: MAX_FRAME_BYTES, perMessageDeflate: false })
   const http = createServer((_request, response) => {
     response.writeHead(426, { Connection: 'close' }).end()

@@ -6,6 +6,7 @@ import { defineCommand, runCommand, showUsage } from 'citty'
 import { pino } from 'pino'
 import { ConfigError, defaultDatadir, loadConfig } from './config.ts'
 import { startLedger } from './daemon.ts'
+import { newKeyCommand, newNetworkCommand } from './new-network.ts'
 
 /** Each flag is also known by its name in lower case, as bitcoind writes them. */
 const text = (name: string, description: string, valueHint: string) =>
@@ -14,6 +15,9 @@ const text = (name: string, description: string, valueHint: string) =>
 const args = {
   datadir: text('datadir', `where the chain is kept (default ${defaultDatadir()})`, 'path'),
   network: text('network', 'regtest, signet, testnet4 or mainnet (default regtest)', 'name'),
+  networkFile: text('networkFile', 'a network of your own, from new-network', 'path'),
+  signetChallenge: text('signetChallenge', 'with --network signet: another challenge than the public one', 'hex'),
+  signingKeys: text('signingKeys', 'WIF keys that sign blocks (better in the file or the environment)', 'key,key'),
   rpcBind: text('rpcBind', 'address for RPC and link (default 127.0.0.1)', 'address'),
   rpcPort: text('rpcPort', 'port of JSON-RPC (default 18443 on regtest)', 'port'),
   p2pBind: text('p2pBind', 'address for peers (default 127.0.0.1)', 'address'),
@@ -34,6 +38,7 @@ const command = defineCommand({
     version: '0.1.0',
     description:
       'A Bitcoin base-layer node: validates the chain, keeps the mempool, mines on regtest, speaks the JSON-RPC of bitcoind and P2P. ' +
+      'leyden-ledger new-network and new-key make a network of your own. ' +
       'Settings may also stand in DATADIR/ledger.json ("blockEvery") or in the environment (LEYDEN_LEDGER_BLOCK_EVERY).',
   },
   args,
@@ -69,12 +74,27 @@ const isKnown = (flag: string): boolean => FLAGS.has(flag)
 /** Mistakes of whoever starts it, told in one line. */
 const EXPECTED = new Set(['ConfigError', 'PortTaken', 'StoreInUse', 'StoreMismatch', 'CLIError'])
 
+/** Runs one command with what follows its name. */
+const run = async (argv: readonly string[]): Promise<void> => {
+  const asksHelp = argv.includes('--help') || argv.includes('-h')
+  const [first, ...rest] = argv
+  if (first === 'new-network') {
+    if (asksHelp) return showUsage(newNetworkCommand)
+    await runCommand(newNetworkCommand, { rawArgs: rest })
+  } else if (first === 'new-key') {
+    if (asksHelp) return showUsage(newKeyCommand)
+    await runCommand(newKeyCommand, { rawArgs: rest })
+  } else {
+    if (asksHelp) return showUsage(command)
+    await runCommand(command, { rawArgs: [...argv] })
+  }
+}
+
 /** Runs the command line. */
 export const main = async (argv: readonly string[]): Promise<void> => {
-  if (argv.includes('--help') || argv.includes('-h')) return showUsage(command)
   if (argv.includes('--version')) return void process.stdout.write('0.1.0\n')
   try {
-    await runCommand(command, { rawArgs: [...argv] })
+    await run(argv)
   } catch (error) {
     const isExpected = error instanceof Error && EXPECTED.has(error.name)
     const told =

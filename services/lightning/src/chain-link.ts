@@ -3,7 +3,7 @@
  * The token is the ledger's cookie file, read at each attempt since a restarted ledger writes a new one.
  */
 import { readFileSync } from 'node:fs'
-import { blockHash, type Network } from '@leyden/bitcoin'
+import { ledgerId, type Network } from '@leyden/bitcoin'
 import { type ChainSource, linkClient, MAX_FRAME_BYTES } from '@leyden/link'
 import { WebSocket } from 'ws'
 import type { Log } from './log.ts'
@@ -32,7 +32,7 @@ const hangUp = (socket: WebSocket): void => {
 
 /** Begins to dial at once; `start` of the ChainSource may come later. */
 export const chainLink = ({ url, cookieFile, network, log }: ChainLinkOptions): ChainSource => {
-  const client = linkClient({ genesis: blockHash(network.genesis.header), clock: systemClock })
+  const client = linkClient({ genesis: ledgerId(network), clock: systemClock })
   let stopped = false
   let attempts = 0
   let told = false

@@ -1,6 +1,7 @@
 /**
  * Signed blocks of a signet. BIP 325: the solution stands in the coinbase's witness commitment output, after 0xecc7daa2, and
  * satisfies the challenge over the block without it. A block without a solution passes only where the challenge asks for none.
+ * Making solutions is ../block-signing.ts.
  */
 import { concat, DecodeError, Reader, Writer } from '@leyden/codec'
 import { blockHash, findWitnessCommitmentIndex, merkleTree, type Block } from '../block.ts'
@@ -10,10 +11,11 @@ import type { Network } from '../networks.ts'
 import { OP } from '../opcode.ts'
 import { VERIFY } from '../script-rules.ts'
 import { pushBytes, readOp, type OpCursor } from '../script.ts'
-import { NULL_VOUT, readVarBytes, readWitness, txid, type Tx, type TxOutput } from '../tx.ts'
+import { NULL_VOUT, readVarBytes, readWitness, txid, type Tx } from '../tx.ts'
 import { Sat } from '../units.ts'
 
-const SIGNET_HEADER = Uint8Array.of(0xec, 0xc7, 0xda, 0xa2)
+/** What a solution stands after, in the coinbase output of the witness commitment. */
+export const SIGNET_HEADER: Uint8Array = Uint8Array.of(0xec, 0xc7, 0xda, 0xa2)
 const FLAGS = VERIFY.P2SH | VERIFY.WITNESS | VERIFY.DERSIG | VERIFY.NULLDUMMY
 
 const isSolution = (data: Uint8Array): boolean =>
@@ -34,7 +36,8 @@ const cutSolution = (script: Uint8Array): { script: Uint8Array; solution: Uint8A
   return { script: solution === undefined ? script : concat(...parts), solution }
 }
 
-const replaceOutput = (tx: Tx, index: number, scriptPubKey: Uint8Array): Tx => ({
+/** The transaction with another script in that output. */
+export const replaceOutput = (tx: Tx, index: number, scriptPubKey: Uint8Array): Tx => ({
   ...tx,
   outputs: tx.outputs.map((output, i) => (i === index ? { ...output, scriptPubKey } : output)),
 })
@@ -62,18 +65,20 @@ const decodeSolution = (solution: Uint8Array): { scriptSig: Uint8Array; witness:
   }
 }
 
-/** The two virtual transactions of BIP 325 for a block whose coinbase output `index` holds the commitment. */
-const virtualSpend = (
+/**
+ * The two virtual transactions of BIP 325 for a block whose coinbase output `index` holds the commitment: `toSpend` has the challenge
+ * as its only output, `tx` spends it. Undefined when the solution is malformed.
+ */
+export const signetTransactions = (
   block: Block,
   coinbase: Tx,
   index: number,
   challenge: Uint8Array,
-): { tx: Tx; spent: TxOutput } | undefined => {
+): { readonly toSpend: Tx; readonly tx: Tx } | undefined => {
   const { script, solution } = cutSolution(coinbase.outputs[index]!.scriptPubKey)
   const parts = solution === undefined ? { scriptSig: new Uint8Array(0), witness: [] } : decodeSolution(solution)
   if (parts === undefined) return undefined
   const data = signedData(block, replaceOutput(coinbase, index, script))
-  const spent = { value: Sat(0n), scriptPubKey: challenge }
   const toSpend: Tx = {
     version: 0,
     inputs: [
@@ -84,7 +89,7 @@ const virtualSpend = (
         witness: [],
       },
     ],
-    outputs: [spent],
+    outputs: [{ value: Sat(0n), scriptPubKey: challenge }],
     lockTime: 0,
   }
   const tx: Tx = {
@@ -93,7 +98,7 @@ const virtualSpend = (
     outputs: [{ value: Sat(0n), scriptPubKey: Uint8Array.of(OP.OP_RETURN) }],
     lockTime: 0,
   }
-  return { tx, spent }
+  return { toSpend, tx }
 }
 
 /** Whether the block carries a solution to the network's challenge. True where there is no challenge, and for genesis. */
@@ -103,6 +108,7 @@ export const checkSignetSolution = (block: Block, network: Network): boolean => 
   const coinbase = block.transactions[0]
   const index = coinbase === undefined ? undefined : findWitnessCommitmentIndex(coinbase)
   if (coinbase === undefined || index === undefined) return false
-  const spend = virtualSpend(block, coinbase, index, challenge)
-  return spend !== undefined && verifyInput({ tx: spend.tx, inputIndex: 0, prevouts: [spend.spent], flags: FLAGS }) === undefined
+  const spend = signetTransactions(block, coinbase, index, challenge)
+  if (spend === undefined) return false
+  return verifyInput({ tx: spend.tx, inputIndex: 0, prevouts: spend.toSpend.outputs, flags: FLAGS }) === undefined
 }

@@ -61,7 +61,14 @@ export const OPTIONS: Readonly<Record<string, Option>> = {
   signet: { about: 'the same as -chain=signet' },
   testnet: { about: 'testnet3, which is not supported' },
   testnet4: { about: 'the same as -chain=testnet4' },
-  signetchallenge: { hint: '<hex>', negatable: false, networkOnly: true },
+  signetchallenge: {
+    hint: '<hex>',
+    about: 'the script that signs the blocks of a signet',
+    negatable: false,
+    networkOnly: true,
+    to: 'signetChallenge',
+    read: text,
+  },
   signetseednode: { hint: '<host>', negatable: false },
   testactivationheight: {
     hint: '<name@height>',
