@@ -24,6 +24,7 @@ import { tapBranchHash, tapLeafHash, TAPSCRIPT_LEAF_VERSION } from './taproot.ts
 import { witnessLength, type Tx, type TxOutput } from './tx.ts'
 
 export {
+  forkIdOf,
   MANDATORY_SCRIPT_FLAGS,
   MAX_FORK_ID,
   STANDARD_SCRIPT_FLAGS,

@@ -2,10 +2,9 @@
  * Making a network file: fresh magic, a genesis block with its proof of work done, sound choices for what is not said.
  * `leyden-ledger new-network`; `leyden-ledger new-key` makes a key for one who signs blocks. What the fields mean: specs/own-network.md.
  */
-import { randomBytes, randomInt } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { bytesToHex, hexToBytes } from '@leyden/codec'
-import { isValidPoint, pointFromSecret } from '@leyden/crypto'
+import { isValidPoint, pointFromSecret, randomBytes, randomSecret } from '@leyden/crypto'
 import {
   blockHash,
   encodeWif,
@@ -82,10 +81,14 @@ const prefixOf = (name: string): string => {
   return letters.length < 2 || letters === 'bc' ? `${letters}net` : letters
 }
 
-const freshMagic = (): string => bytesToHex(Uint8Array.from(randomBytes(4), (byte) => byte | 0x80)) // no ASCII: not another protocol's
+/** Not ASCII, so that nothing else is taken for it. */
+const freshMagic = (): string => bytesToHex(randomBytes(4).map((byte) => byte | 0x80))
+
+/** A whole number below a limit of at most three bytes, each as likely as the others to one in a million. */
+const randomBelow = (limit: number): number => Number(BigInt(`0x${bytesToHex(randomBytes(8))}`) % BigInt(limit))
 
 const portsOf = (given: Given): { p2p: number; rpc: number } => {
-  const p2p = numberOf(given, 'p2pPort', 20_000 + 4 * randomInt(5000))
+  const p2p = numberOf(given, 'p2pPort', 20_000 + 4 * randomBelow(5000))
   return { p2p, rpc: numberOf(given, 'rpcPort', p2p + 1) }
 }
 
@@ -150,7 +153,7 @@ const forked = (given: Given, name: string, path: string): NetworkFile => {
     magic: freshMagic(),
     ports: portsOf(given),
     addresses: { ...base.addresses, bech32: prefix, bolt11: prefix },
-    fork: { id: randomInt(1, MAX_FORK_ID + 1), height: numberOf(given, 'forkHeight', 0) },
+    fork: { id: 1 + randomBelow(MAX_FORK_ID), height: numberOf(given, 'forkHeight', 0) },
   }
 }
 
@@ -194,7 +197,7 @@ export const newKeyCommand = defineCommand({
   meta: { name: 'leyden-ledger new-key', description: 'Makes the key of one who signs blocks.' },
   args: {},
   run() {
-    const secret = new Uint8Array(randomBytes(32))
+    const secret = randomSecret()
     process.stdout.write(
       `public key:  ${bytesToHex(pointFromSecret(secret))}   for new-network --signers\n` +
         `signing key: ${encodeWif(secret, networks.testnet4)}   keep it secret; for LEYDEN_LEDGER_SIGNING_KEYS\n`,

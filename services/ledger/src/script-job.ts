@@ -7,11 +7,13 @@
  */
 import { Reader, Writer } from '@leyden/codec'
 import {
+  forkIdOf,
   readOutput,
   SCRIPT_ERRORS,
   sighashCache,
   txCodec,
   verifyInput,
+  withForkId,
   writeOutput,
   type SighashCache,
   type Tx,
@@ -28,7 +30,9 @@ const PIECE_INPUTS = 4
 const INPUTS_LEFT_TO_LAST = 5
 const PIECES_AT = 6
 const BYTES_AT = 7
-const HEAD_WORDS = 8
+/** Flags of a fork do not fit in one word: its id stands here. */
+const FORK_ID = 8
+const HEAD_WORDS = 9
 
 /** Of a transaction: its place in the block, where its bytes begin, how many inputs it has. */
 const TX_WORDS = 3
@@ -73,7 +77,8 @@ export const makeScriptJob = (checks: ScriptChecks, pieceInputs: number): Shared
   const bytesAt = 4 * (piecesAt + pieces.length)
   const memory = new SharedArrayBuffer(bytesAt + content.length)
   const words = new Int32Array(memory, 0, piecesAt + pieces.length)
-  words[FLAGS] = checks.flags
+  words[FLAGS] = checks.flags | 0
+  words[FORK_ID] = forkIdOf(checks.flags)
   words[PIECES] = pieceCount
   words[PIECE_INPUTS] = pieceInputs
   words[INPUTS_LEFT_TO_LAST] = inputs - (pieceCount - 1) * pieceInputs
@@ -108,7 +113,7 @@ const load = (job: ScriptJob, ordinal: number): Loaded => {
 const runPiece = (job: ScriptJob, piece: number): void => {
   const { words } = job
   const at = (words[PIECES_AT] as number) + piece * PIECE_WORDS
-  const flags = words[FLAGS] as number
+  const flags = withForkId(words[FLAGS] as number, words[FORK_ID] as number)
   let ordinal = words[at] as number
   let inputIndex = words[at + 1] as number
   let left = words[piece + 1 === words[PIECES] ? INPUTS_LEFT_TO_LAST : PIECE_INPUTS] as number

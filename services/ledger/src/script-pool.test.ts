@@ -1,4 +1,6 @@
-import { Sat, type Block, type Tx } from '@leyden/bitcoin'
+import { concat } from '@leyden/codec'
+import { derFromCompact, ecdsaSign, pointFromSecret } from '@leyden/crypto'
+import { forkSighashType, p2pkhOf, p2wpkhOf, Sat, SIGHASH, sighashV0, withForkId, type Block, type Tx } from '@leyden/bitcoin'
 import { checkScripts, type ScriptChecks } from '@leyden/ledger'
 import type { Log } from '@leyden/runtime'
 import * as fc from 'fast-check'
@@ -71,6 +73,24 @@ describe('the memory of a job', () => {
         },
       ),
     )
+  })
+
+  it('carries the id of a fork, which is above the 32 bits of the flags', () => {
+    const secret = new Uint8Array(32).fill(4)
+    const point = pointFromSecret(secret)
+    const output = { value: Sat(9n), scriptPubKey: p2wpkhOf(point) }
+    const unsigned = pay([{ txid: id(1), vout: 0, witness: [] }], [1])
+    const hash = sighashV0(unsigned, 0, p2pkhOf(point), output.value, forkSighashType(SIGHASH.all, 77))
+    const signature = concat(derFromCompact(ecdsaSign(hash, secret)), Uint8Array.of(SIGHASH.all))
+    const tx = { ...unsigned, inputs: [{ ...unsigned.inputs[0]!, witness: [signature, point] }] }
+    const block = { header: { time: 0 }, transactions: [unsigned, tx] } as unknown as Block
+    const failure = (forkId: number) => {
+      const checks = { block, undo: [{ output, height: 1, coinbase: false }], flags: withForkId(STANDARD, forkId), pending: [1] }
+      const job = openScriptJob(makeScriptJob(checks, 4))
+      while (runNextPiece(job));
+      return failureIn(job)?.error
+    }
+    expect([failure(77), failure(78), failure(0)]).toEqual([undefined, 'NULLFAIL', 'NULLFAIL'])
   })
 
   it('cuts a transaction of many inputs', () => {
