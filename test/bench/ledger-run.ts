@@ -203,5 +203,6 @@ const RUNS: Readonly<Record<string, () => Promise<Measured>>> = {
 
 const run = RUNS[what]
 if (run === undefined) throw new Error(`unknown measurement ${what}`)
-process.send?.(await run())
+const measured = await run()
+process.send?.(measured)
 process.disconnect?.()

@@ -1,6 +1,7 @@
 import { bytesToHex, concat, hexToBytes, utf8Encode } from '@leyden/codec'
 import { describe, expect, it } from 'vitest'
-import { hash160, ripemd160, sha1, sha256, sha256d, sha512, taggedHash } from './hash.ts'
+import { createHash } from 'node:crypto'
+import { hash160, ripemd160, sha1, sha256, sha256d, sha512, taggedHash, useHashes, type Hashes } from './hash.ts'
 import { hkdfSha256, hmacSha256, hmacSha512 } from './hmac.ts'
 
 const abc = utf8Encode('abc')
@@ -93,5 +94,39 @@ describe('HKDF: RFC 5869', () => {
     const key = new Uint8Array(32)
     expect(hkdfSha256(key, key, key, 255 * 32).length).toBe(8160)
     expect(() => hkdfSha256(key, key, key, 255 * 32 + 1)).toThrow('invalid_length')
+  })
+})
+
+describe('hashes of the platform', () => {
+  const hashed = (algorithm: string, data: Uint8Array): Uint8Array => new Uint8Array(createHash(algorithm).update(data).digest())
+  let calls = 0
+  const platform: Hashes = {
+    sha256: (data) => {
+      calls++
+      return hashed('sha256', data)
+    },
+    ripemd160: (data) => hashed('ripemd160', data),
+  }
+  const all = (): string[] =>
+    [sha256, sha256d, hash160, ripemd160, (data: Uint8Array) => taggedHash('T', data)].map((hash) => bytesToHex(hash(abc)))
+
+  it('take the place of the others and give the same', () => {
+    const before = all()
+    useHashes(platform)
+    calls = 0
+    expect(all()).toEqual(before)
+    expect(calls).toBeGreaterThanOrEqual(5)
+    const asked = calls
+    useHashes()
+    expect(all()).toEqual(before)
+    expect(calls).toBe(asked)
+  })
+
+  it('are refused where they differ', () => {
+    const before = all()
+    const wrong = { ...platform, sha256: (data: Uint8Array) => hashed('sha256', data.length === 64 ? data.subarray(1) : data) }
+    expect(() => useHashes(wrong)).toThrow('self_test_failed')
+    expect(() => useHashes({ ...platform, ripemd160: platform.sha256 })).toThrow('self_test_failed')
+    expect(all()).toEqual(before)
   })
 })

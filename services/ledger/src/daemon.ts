@@ -17,6 +17,7 @@ import { listenOn } from './listen.ts'
 import { networkOf, signersOf } from './network.ts'
 import { listenForPeers } from './p2p-server.ts'
 import { createRpcApp } from './rpc/server.ts'
+import { useNativeHashes } from './native-hash.ts'
 import { createScriptPool, scriptThreadsOf } from './script-pool.ts'
 import { settableClock, systemClock, systemRandom } from './system.ts'
 
@@ -90,6 +91,7 @@ export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT): 
   }
   try {
     mkdirSync(datadir, { recursive: true, mode: 0o700 })
+    useNativeHashes()
     const store = lmdbStore({ path: join(datadir, config.store) })
     closers.push(() => store.close())
     const clock = settableClock(systemClock)
