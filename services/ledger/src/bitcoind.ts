@@ -7,10 +7,11 @@ import { existsSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { findNetwork } from '@leyden/bitcoin'
-import { openDebugLog } from './bitcoind/debug-log.ts'
+import { checkSettings } from './bitcoind/check.ts'
+import { openDebugLog, type DebugLog } from './bitcoind/debug-log.ts'
 import { configOf, OPTIONS } from './bitcoind/options.ts'
 import { InitError, PROGRAM, readSettings, type ChainName, type Settings } from './bitcoind/settings.ts'
-import { startLedger, VERSION } from './daemon.ts'
+import { startLedger, userAgentOf, VERSION } from './daemon.ts'
 
 const NETWORKS: Readonly<Record<ChainName, 'mainnet' | 'testnet4' | 'signet' | 'regtest' | undefined>> = {
   main: 'mainnet',
@@ -27,13 +28,22 @@ const helpText = (): string => {
   return `Usage:  leyden-bitcoind [options]\n\nOptions:\n\n${rows.join('\n')}\nThe other options of bitcoind 28 are taken and change nothing.\n`
 }
 
-const logOf = (settings: Settings) => {
-  const categories = settings.list('debug').filter((name) => name !== '0' && name !== 'none')
-  return openDebugLog({
-    path: settings.path('debuglogfile', 'debug.log', true),
-    console: settings.bool('printtoconsole') ?? true,
-    debug: categories.length > 0,
-  })
+const openLog = (settings: Settings): { readonly debugLog: DebugLog; readonly logPath: string | undefined } => {
+  const logPath = settings.path('debuglogfile', 'debug.log', true)
+  const wanted = settings.list('debug')
+  let debugLog: DebugLog
+  try {
+    debugLog = openDebugLog({
+      path: logPath,
+      console: settings.bool('printtoconsole') ?? true,
+      fresh: settings.bool('shrinkdebugfile') ?? wanted.length === 0,
+    })
+  } catch {
+    throw new InitError(`Could not open debug log file ${logPath}`)
+  }
+  if (!wanted.some((name) => name === '0' || name === 'none')) for (const name of wanted) debugLog.categories.set(name, true)
+  for (const name of settings.list('debugexclude')) debugLog.categories.set(name, false)
+  return { debugLog, logPath }
 }
 
 /** Data that Bitcoin Core wrote: not ours to write into. */
@@ -52,15 +62,22 @@ const run = async (words: readonly string[]): Promise<void> => {
   const { chainDir } = settings
   if (isForeign(chainDir))
     throw new InitError(`The data directory ${chainDir} belongs to Bitcoin Core: choose another one with -datadir`)
-  for (const warning of settings.warnings) process.stderr.write(`Warning: ${warning}\n`)
-  const log = logOf(settings)
+  const { debugLog, logPath } = openLog(settings)
+  const { log } = debugLog
   log.info({}, `${PROGRAM} version v${VERSION}`)
   log.info({}, `Using data directory ${chainDir}`)
+  log.info({}, `Config file: ${settings.configFile}${existsSync(settings.configFile) ? '' : ' (not found, skipping)'}`)
   for (const line of settings.told) log.info({}, line)
-  for (const warning of settings.warnings) log.warn({}, warning)
-
+  checkSettings(settings, userAgentOf)
+  for (const warning of settings.warnings) {
+    process.stderr.write(`Warning: ${warning}\n`)
+    log.warn({}, warning)
+  }
   const pidFile = settings.path('pid', 'bitcoind.pid', true)
-  const ledger = await startLedger({ ...configOf(settings, network.port), network: name, datadir: chainDir }, log)
+  const ledger = await startLedger({ ...configOf(settings, network.port), network: name, datadir: chainDir }, log, {
+    logCategories: debugLog.categories,
+    ...(logPath === undefined ? {} : { logPath }),
+  })
   if (pidFile !== undefined) writeFileSync(pidFile, `${process.pid}\n`)
   const stop = (): void => void ledger.stop()
   process.on('SIGTERM', stop)

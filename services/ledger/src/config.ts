@@ -2,10 +2,13 @@
  * Configuration of the ledger: flags over environment (LEYDEN_LEDGER_*) over DATADIR/ledger.json over defaults. Checked once, at start.
  */
 import { existsSync, readFileSync } from 'node:fs'
+import { BlockList } from 'node:net'
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { decodeAddress, findNetwork, isAddressProblem, networks } from '@leyden/bitcoin'
 import { z } from 'zod'
+import { parseHashedUser } from './credentials.ts'
+import { addSubnet } from './subnet.ts'
 
 const port = z.coerce.number().int().min(0).max(65_535)
 const words = (value: unknown): unknown => (typeof value === 'string' ? value.split(',').filter((part) => part !== '') : value)
@@ -32,8 +35,12 @@ export const configSchema = z
       .string()
       .regex(/^[a-z]{1,20}$/)
       .default('chain'),
-    /** Where RPC and link listen. Anything but loopback lets others try passwords. */
-    rpcBind: z.string().default('127.0.0.1'),
+    /** Addresses (`host` or `host:port`) where RPC listens, the first the link's too. Anything but loopback lets others try passwords. */
+    rpcBind: z.preprocess(words, z.array(z.string().min(1)).min(1).max(16)).default(['127.0.0.1']),
+    /** Networks that may connect to RPC besides this machine. */
+    rpcAllowIp: z
+      .preprocess(words, z.array(z.string().refine((text) => addSubnet(new BlockList(), text), 'an address or a network')))
+      .default([]),
     /** Defaults are bitcoind's of the network; 0 takes a free port. */
     rpcPort: port.optional(),
     p2pBind: z.string().default('127.0.0.1'),
@@ -54,11 +61,26 @@ export const configSchema = z
     mockTime: z.coerce.number().int().min(0).max(0xffff_ffff).default(0),
     rpcUser: z
       .string()
-      .min(1)
       .max(100)
       .regex(/^[^:]*$/, 'without a colon')
       .optional(),
     rpcPassword: z.string().min(1).max(200).optional(),
+    /** Further users with hashed passwords: `user:salt$hash`, as bitcoind's rpcauth. */
+    rpcAuth: z
+      .preprocess(words, z.array(z.string().refine((text) => parseHashedUser(text) !== undefined, 'user:salt$hash')))
+      .default([]),
+    /** What users may call: `user:call,call`. */
+    rpcWhitelist: z.array(z.string()).default([]),
+    /** Whether users without a whitelist may call nothing; default: when there is any. */
+    rpcWhitelistDefault: flag.optional(),
+    /** Default: .cookie in the data directory. */
+    rpcCookieFile: z.string().min(1).optional(),
+    /** Who may read the cookie. */
+    rpcCookiePerms: z.enum(['owner', 'group', 'all']).default('owner'),
+    /** Calls that run at once, calls that wait beyond, seconds of silence after which a connection is closed. */
+    rpcThreads: z.coerce.number().int().min(1).max(1024).default(16),
+    rpcWorkQueue: z.coerce.number().int().min(1).max(65_536).default(64),
+    rpcServerTimeout: z.coerce.number().int().min(1).max(2_000_000).default(30),
     /** Peers to stay connected to. */
     connect: list.default([]),
     /** With blockEvery: mines a block every so many seconds to this address. */

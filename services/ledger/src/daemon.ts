@@ -2,29 +2,30 @@
  * The ledger as one running thing: store, engine, JSON-RPC, link, P2P, miner. It owns every resource and closes them in reverse.
  */
 import { mkdirSync } from 'node:fs'
-import type { Server } from 'node:http'
-import { join } from 'node:path'
-import { createAdaptorServer } from '@hono/node-server'
+import { join, resolve } from 'node:path'
 import { decodeAddress, isAddressProblem, signBlock, type Network } from '@leyden/bitcoin'
-import { limitLog, type Log } from '@leyden/runtime'
+import type { Log } from '@leyden/runtime'
 import { lmdbStore } from '@leyden/runtime/store/lmdb'
 import { withActivationHeights } from './activation.ts'
 import { completeConfig, ConfigError, type LedgerConfig, type LedgerConfigInput } from './config.ts'
 import { writeCookie } from './cookie.ts'
+import { parseHashedUser, whitelistOf, type Credentials } from './credentials.ts'
 import { createLedgerEngine, type LedgerEngine } from './engine.ts'
 import { listenForLinks } from './link-server.ts'
-import { listenOn } from './listen.ts'
+import { PortTaken } from './listen.ts'
 import { networkOf, signersOf } from './network.ts'
 import { listenForPeers } from './p2p-server.ts'
-import { createRpcApp } from './rpc/server.ts'
+import type { LogCategories } from './rpc/method.ts'
+import { createRpcServer } from './rpc/server.ts'
 import { useNativeHashes } from './native-hash.ts'
 import { createScriptPool, scriptThreadsOf } from './script-pool.ts'
+import { addSubnet, localSubnets } from './subnet.ts'
 import { settableClock, systemClock, systemRandom } from './system.ts'
 
 export const VERSION = '0.1.0'
 
 /** BIP 14. */
-const userAgentOf = (comments: readonly string[]): string =>
+export const userAgentOf = (comments: readonly string[]): string =>
   `/Leyden:${VERSION}${comments.length === 0 ? '' : `(${comments.join('; ')})`}/`
 
 export type RunningLedger = {
@@ -45,6 +46,18 @@ export type RunningLedger = {
 }
 
 const SILENT: Log = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined }
+
+/** What JSON-RPC may tell and change of the log. */
+type LogSink = { readonly logPath?: string; readonly logCategories?: LogCategories }
+const NO_CATEGORIES: LogCategories = { all: () => ({}), set: () => false }
+
+type HostAndPort = { readonly host: string; readonly port: number }
+/** `host`, `host:port`, `[ipv6]:port` or a bare IPv6 address. */
+const hostAndPort = (text: string, fallback: number): HostAndPort => {
+  const match = /^(?:\[([^\]]+)\]|([^:]+))(?::(\d{1,5}))?$/.exec(text)
+  const host = match?.[1] ?? match?.[2]
+  return host === undefined ? { host: text, port: fallback } : { host, port: Number(match?.[3] ?? fallback) }
+}
 
 const hostInUrl = (host: string): string => (host.includes(':') ? `[${host}]` : host === '0.0.0.0' ? '127.0.0.1' : host)
 
@@ -73,7 +86,7 @@ const startMiner = (
 }
 
 /** Starts a ledger. Throws ConfigError, StoreInUse, StoreMismatch, PortTaken: each says what to do. Nothing stays open then. */
-export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT): Promise<RunningLedger> => {
+export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT, sink: LogSink = {}): Promise<RunningLedger> => {
   const config = completeConfig(input)
   const network = withActivationHeights(networkOf(config), config.activationHeights)
   const signers = signersOf(config, network)
@@ -109,10 +122,13 @@ export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT): 
       ...(signers.length === 0 ? {} : { signBlock: (block) => signBlock(block, signers, network) }),
     })
     closers.push(() => engine.close())
-    const cookie = writeCookie(datadir)
+    const cookie = writeCookie(resolve(datadir, config.rpcCookieFile ?? '.cookie'), config.rpcCookiePerms)
     closers.push(() => cookie.remove())
     const { rpcUser, rpcPassword } = config
-    const credentials = [cookie.credentials, ...(rpcUser === undefined ? [] : [`${rpcUser}:${rpcPassword}`])]
+    const credentials: Credentials = {
+      pairs: [cookie.credentials, ...(rpcUser === undefined ? [] : [`${rpcUser}:${rpcPassword}`])],
+      hashed: config.rpcAuth.flatMap((text) => parseHashedUser(text) ?? []),
+    }
 
     const peers = await listenForPeers({
       engine,
@@ -125,21 +141,27 @@ export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT): 
     closers.push(() => peers.close())
 
     const rpcPort = config.rpcPort ?? network.rpcPort
+    const addresses = config.rpcBind.map((address) => hostAndPort(address, rpcPort))
+    const [{ host: firstHost }] = addresses as [HostAndPort]
     const linkPort = config.linkPort ?? (rpcPort === 0 ? 0 : rpcPort + 2)
-    const link = config.link
-      ? await listenForLinks({ engine, credentials, host: config.rpcBind, port: linkPort, log })
-      : undefined
+    const link = config.link ? await listenForLinks({ engine, credentials, host: firstHost, port: linkPort, log }) : undefined
     closers.push(() => link?.close())
 
-    let stopping: Promise<void> | undefined
+    let end: Promise<void> | undefined
     let tellStopped: () => void = () => undefined
     const stopped = new Promise<void>((resolve) => {
       tellStopped = resolve
     })
-    const stop = (): Promise<void> => (stopping ??= closeAll().finally(() => tellStopped()))
+    const stopping = new AbortController()
+    const stop = (): Promise<void> => {
+      stopping.abort()
+      return (end ??= closeAll().finally(() => tellStopped()))
+    }
 
-    const app = createRpcApp(
-      {
+    const allowed = localSubnets()
+    for (const subnet of config.rpcAllowIp) addSubnet(allowed, subnet)
+    const rpc = createRpcServer({
+      context: {
         engine,
         now: () => clock.now(),
         setTime: (ms) => clock.setTime(ms),
@@ -152,25 +174,35 @@ export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT): 
         addedPeers: () => peers.added(),
         pingPeers: () => peers.ping(),
         traffic: () => peers.traffic(),
-        stop: () => void systemClock.setTimer(50, () => void stop()),
+        stop: () => void stop(),
+        stopping: stopping.signal,
+        logPath: sink.logPath ?? '',
+        logCategories: sink.logCategories ?? NO_CATEGORIES,
       },
       credentials,
-      limitLog(log, () => systemClock.now()),
-    )
-    const http = createAdaptorServer({ fetch: app.fetch }) as Server
-    const boundRpc = await listenOn(http, 'RPC', config.rpcBind, rpcPort)
-    closers.push(
-      () =>
-        new Promise<void>((resolve) => {
-          http.close(() => resolve())
-          http.closeIdleConnections()
-          setTimeout(() => http.closeAllConnections(), 500).unref()
-        }),
-    )
+      whitelist: whitelistOf(config.rpcWhitelist, config.rpcWhitelistDefault),
+      allowed,
+      threads: config.rpcThreads,
+      workQueue: config.rpcWorkQueue,
+      timeoutMs: config.rpcServerTimeout * 1000,
+      log,
+    })
+    closers.push(() => rpc.close())
+    const ports: number[] = []
+    for (const { host, port } of addresses) {
+      try {
+        ports.push(await rpc.listen(host, port))
+      } catch (error) {
+        if (addresses.length === 1 || (error instanceof PortTaken && host === firstHost)) throw error
+        log.warn({ host, port, error: String(error) }, 'RPC does not listen there')
+      }
+    }
+    const [boundRpc] = ports
+    if (boundRpc === undefined) throw new PortTaken('RPC', firstHost, rpcPort)
     closers.push(startMiner(engine, config, network, log))
     for (const address of config.connect) void peers.connect(address, false)
 
-    const host = hostInUrl(config.rpcBind)
+    const host = hostInUrl(firstHost)
     const running: RunningLedger = {
       engine,
       rpcUrl: `http://${host}:${boundRpc}`,

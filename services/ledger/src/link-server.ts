@@ -7,7 +7,7 @@ import { ledgerId } from '@leyden/bitcoin'
 import { linkServer, MAX_FRAME_BYTES } from '@leyden/link'
 import { limitLog, type Log } from '@leyden/runtime'
 import { WebSocket, WebSocketServer } from 'ws'
-import { isAuthorized, type Credentials } from './credentials.ts'
+import { authorizedUser, type Credentials } from './credentials.ts'
 import type { LedgerEngine } from './engine.ts'
 import { listenOn } from './listen.ts'
 import { systemClock } from './system.ts'
@@ -69,7 +69,7 @@ export const listenForLinks = async (options: LinkListenerOptions): Promise<Link
   http.on('upgrade', (request, stream, head) => {
     const { pathname } = new URL(request.url ?? '/', 'http://localhost')
     if (pathname !== '/' && pathname !== '/link') return refuse(request, '404 Not Found')
-    if (!isAuthorized(request.headers.authorization, credentials)) {
+    if (authorizedUser(request.headers.authorization, credentials) === undefined) {
       log.warn({ remote: request.socket.remoteAddress }, 'link refused: wrong or missing token')
       return refuse(request, '401 Unauthorized')
     }

@@ -166,7 +166,7 @@ describe('createrawtransaction', () => {
     ]
     for (const [code, message, ...params] of cases)
       expect(await errorOf('createrawtransaction', ...params)).toEqual({ code, message })
-    expect((await errorOf('createrawtransaction'))?.code).toBe(-8)
+    expect((await errorOf('createrawtransaction'))?.code).toBe(-1)
   })
 })
 

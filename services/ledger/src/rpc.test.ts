@@ -126,7 +126,7 @@ describe('the protocol', () => {
     expect(((await answer.json()) as Answer).result).toBe('0f9188f13cb7b2c71f2a335e3a4fc328bf5beb436012afca590b1a11466e2206')
     const wrong = await post(JSON.stringify({ method: 'getblockhash', params: { hight: 0 }, id: 1 }))
     expect(((await wrong.json()) as Answer).error).toEqual({ code: -8, message: 'Unknown named parameter hight' })
-    expect(await errorOf('getblockcount', 1)).toEqual({ code: -1, message: 'too many parameters' })
+    expect(await errorOf('getblockcount', 1)).toMatchObject({ code: -1, message: expect.stringMatching(/^getblockcount\n/) })
   })
 })
 
@@ -323,10 +323,14 @@ describe('mining', () => {
     expect(await call('submitblock', made.hex)).toBe('duplicate')
     expect((await errorOf('submitblock', '00'))?.code).toBe(-22)
     const block = decodeBlock(hexToBytes(made.hex))
-    const orphan = {
-      ...block,
-      header: { ...block.header, previousHash: block.header.merkleRoot as typeof block.header.previousHash },
-    }
+    const headers = Array.from({ length: 100 }, (_, nonce) => ({
+      ...block.header,
+      previousHash: block.header.merkleRoot as typeof block.header.previousHash,
+      nonce,
+    }))
+    // On regtest every second hash is good enough.
+    const worked = headers.find((header) => /^[0-7]/.test(blockHash(header)))!
+    const orphan = { ...block, header: worked }
     expect(await call('submitblock', bytesToHex(encodeBlock(orphan)))).toBe('prev-blk-not-found')
   })
 

@@ -29,7 +29,18 @@ export type Option = {
 
 const bool: Read = (settings, name) => settings.bool(name)
 const int: Read = (settings, name) => settings.int(name)
+const atLeastOne: Read = (settings, name) => {
+  const value = settings.int(name)
+  return value === undefined ? undefined : Math.max(1, value)
+}
 const text: Read = (settings, name) => settings.text(name)
+const filled: Read = (settings, name) => {
+  const value = settings.text(name)
+  return value === '' ? undefined : value
+}
+/** A user without a password is none: only the cookie counts then. */
+const userOfPassword: Read = (settings) =>
+  (settings.text('rpcpassword') ?? '') === '' ? undefined : (settings.text('rpcuser') ?? '')
 /** Each time that it is given; none leaves the default. */
 const list: Read = (settings, name) => {
   const values = settings.list(name)
@@ -142,7 +153,7 @@ export const OPTIONS: Readonly<Record<string, Option>> = {
   peerblockfilters: idle(),
   peerbloomfilters: idle(),
   peertimeout: idle('<seconds>'),
-  proxy: idle('<ip:port>'),
+  proxy: { hint: '<ip:port>', valued: true },
   proxyrandomize: idle(),
   seednode: idle('<ip>'),
   timeout: idle('<ms>'),
@@ -185,20 +196,25 @@ export const OPTIONS: Readonly<Record<string, Option>> = {
   // RPC
   server: idle(),
   rest: idle(),
-  rpcallowip: { hint: '<ip[/mask]>', about: 'who may call besides this machine' },
-  rpcauth: { hint: '<user:salt$hash>', about: 'a user with a hashed password', sensitive: true },
+  rpcallowip: { hint: '<ip[/mask]>', about: 'who may call besides this machine', to: 'rpcAllowIp', read: list },
+  rpcauth: { hint: '<user:salt$hash>', about: 'a user with a hashed password', sensitive: true, to: 'rpcAuth', read: list },
   rpcbind: { hint: '<address[:port]>', about: 'address for RPC; only with -rpcallowip', networkOnly: true },
-  rpccookiefile: { hint: '<file>', about: 'where the cookie is (default: .cookie)' },
-  rpccookieperms: idle('<owner|group|all>'),
+  rpccookiefile: { hint: '<file>', about: 'where the cookie is (default: .cookie)', to: 'rpcCookieFile', read: text },
+  rpccookieperms: { hint: '<who>', about: 'who may read the cookie: owner, group or all', to: 'rpcCookiePerms', read: text },
   rpcdoccheck: idle(),
-  rpcpassword: { hint: '<password>', about: 'password for RPC', sensitive: true, to: 'rpcPassword', read: text },
+  rpcpassword: { hint: '<password>', about: 'password for RPC', sensitive: true, to: 'rpcPassword', read: filled },
   rpcport: { hint: '<port>', about: 'port for RPC', networkOnly: true, to: 'rpcPort', read: int },
-  rpcservertimeout: idle('<seconds>'),
-  rpcthreads: idle('<n>'),
-  rpcuser: { hint: '<user>', about: 'user for RPC', sensitive: true, to: 'rpcUser', read: text },
-  rpcwhitelist: idle('<user:calls>'),
-  rpcwhitelistdefault: idle(),
-  rpcworkqueue: idle('<n>'),
+  rpcservertimeout: {
+    hint: '<seconds>',
+    about: 'a silent connection is closed after that (default: 30)',
+    to: 'rpcServerTimeout',
+    read: atLeastOne,
+  },
+  rpcthreads: { hint: '<n>', about: 'calls that run at once (default: 16)', to: 'rpcThreads', read: atLeastOne },
+  rpcuser: { hint: '<user>', about: 'user for RPC', sensitive: true, to: 'rpcUser', read: userOfPassword },
+  rpcwhitelist: { hint: '<user:calls>', about: 'what a user may call', to: 'rpcWhitelist', read: list },
+  rpcwhitelistdefault: { about: 'whether users without a whitelist may call nothing', to: 'rpcWhitelistDefault', read: bool },
+  rpcworkqueue: { hint: '<n>', about: 'calls that may wait (default: 64)', to: 'rpcWorkQueue', read: atLeastOne },
   deprecatedrpc: idle('<call>'),
 
   // Notifications
@@ -286,6 +302,12 @@ const bindOf = (settings: Settings): { readonly p2pBind?: string; readonly p2pPo
   return { p2pBind: host, ...(match?.[3] === undefined ? {} : { p2pPort: Number(match[3]) }) }
 }
 
+/** Without both options only this machine may connect: bitcoind too ignores either one alone. */
+const rpcAddresses = (settings: Settings): readonly string[] => {
+  const given = settings.list('rpcbind')
+  return given.length > 0 && settings.list('rpcallowip').length > 0 ? given : ['127.0.0.1', '::1']
+}
+
 /** Our configuration from bitcoind's settings. `defaultPort`: the network's port for peers. */
 export const configOf = (settings: Settings, defaultPort: number): Partial<LedgerConfigInput> => {
   const config: Record<string, unknown> = {}
@@ -299,6 +321,7 @@ export const configOf = (settings: Settings, defaultPort: number): Partial<Ledge
     p2pBind: '0.0.0.0',
     ...config,
     ...bindOf(settings),
+    rpcBind: [...rpcAddresses(settings)],
     listen: listens === true,
     link: config['linkPort'] !== undefined,
     connect: [...peers(settings, defaultPort)],

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { configSchema } from '../config.ts'
+import { checkSettings } from './check.ts'
 import { configOf, OPTIONS } from './options.ts'
 import { readSettings, type Settings } from './settings.ts'
 
@@ -33,7 +34,8 @@ describe('the settings of bitcoind', () => {
   it('of one network are not taken from the top of the file on another one, which is told', () => {
     const settings = read('regtest=1\nport=7\n')
     expect(settings.text('port')).toBeUndefined()
-    expect(settings.warnings).toEqual(['Config setting for -port only applied on regtest network when in [regtest] section.'])
+    expect(settings.misplaced).toEqual(['port'])
+    expect(() => checkSettings(settings, () => '')).toThrow('-port only applied on regtest network when in [regtest] section')
   })
 
   it('are negated by no: what stands before is hidden, and twice negated is on', () => {

@@ -126,6 +126,8 @@ export type Settings = {
   readonly chainDir: string
   /** A path of a setting: relative ones stand in the directory (of the chain). */
   path(name: string, fallback: string, ofChain: boolean): string | undefined
+  /** Options of a network that stand before any section. */
+  readonly misplaced: readonly string[]
   /** What is odd but stops nothing. For people. */
   readonly warnings: readonly string[]
   /** What to write on the error stream, whatever else is written. */
@@ -284,9 +286,10 @@ const WARNING = '_warning_'
 const readPersistent = (path: string): Readonly<Record<string, unknown>> => {
   const failed = (detail: string): InitError => new InitError('Settings file could not be read', [detail])
   if (!existsSync(path)) return {}
+  const text = readFileSync(path, 'utf8')
   let value: unknown
   try {
-    value = JSON.parse(readFileSync(path, 'utf8'))
+    value = JSON.parse(text)
   } catch {
     throw failed(
       `Settings file ${path} does not contain valid JSON. This is probably caused by disk corruption or a crash, and can be fixed by ` +
@@ -295,7 +298,25 @@ const readPersistent = (path: string): Readonly<Record<string, unknown>> => {
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     throw failed(`Found non-object value ${JSON.stringify(value)} in settings file ${path}`)
+  const twice = duplicateKey(text)
+  if (twice !== undefined) throw failed(`Found duplicate key ${twice} in settings file ${path}`)
   return Object.fromEntries(Object.entries(value).filter(([name]) => name !== WARNING))
+}
+
+/** A name that a JSON object has twice at its top; JavaScript's reader keeps the last silently. */
+const duplicateKey = (json: string): string | undefined => {
+  const seen = new Set<string>()
+  let depth = 0
+  for (const [token, text, colon] of json.matchAll(/("(?:[^"\\]|\\.)*")(\s*:)?|[{}[\]]/g)) {
+    if (token === '{' || token === '[') depth++
+    else if (token === '}' || token === ']') depth--
+    else if (depth === 1 && text !== undefined && colon !== undefined) {
+      const name = JSON.parse(text) as string
+      if (seen.has(name)) return name
+      seen.add(name)
+    }
+  }
+  return undefined
 }
 
 /** Written back, so that whoever looks for it finds it. */
@@ -414,8 +435,6 @@ export const readSettings = (words: readonly string[], home = process.env['HOME'
   const loose = words.find((word) => !word.startsWith('-'))
   if (loose !== undefined)
     throw new InitError(`Command line contains unexpected token '${loose}', see bitcoind -h for a list of options.`)
-  for (const name of reader.onlyOnTop())
-    warnings.push(`Config setting for -${name} only applied on ${chain} network when in [${chain}] section.`)
   const unknown = reader.sectionsSeen.filter(({ name }) => !isChainName(name))
   if (unknown.length > 0)
     warnings.push(unknown.map(({ name, file, line }) => `${file}:${line} Section [${name}] is not recognized.`).join('\n'))
@@ -436,6 +455,7 @@ export const readSettings = (words: readonly string[], home = process.env['HOME'
     datadir,
     chainDir,
     path,
+    misplaced: reader.onlyOnTop(),
     warnings,
     notices,
     told: [...told, ...reader.told()],

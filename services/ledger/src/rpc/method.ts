@@ -30,6 +30,13 @@ export type PeerInfo = {
 
 export type AddedPeer = { readonly address: string; readonly connected: boolean }
 
+/** The categories of Bitcoin Core's debug log: while any is on, debug lines are written. */
+export type LogCategories = {
+  all(): Readonly<Record<string, boolean>>
+  /** Whether there is such a category; '', '1' and 'all' are all of them. */
+  set(name: string, on: boolean): boolean
+}
+
 export type RpcContext = {
   readonly engine: LedgerEngine
   /** Milliseconds since 1970. */
@@ -48,12 +55,19 @@ export type RpcContext = {
   readonly pingPeers: () => void
   /** Bytes since the start. */
   readonly traffic: () => { readonly received: number; readonly sent: number }
-  /** Ends the process in an orderly way, after the answer has left. */
+  /** Ends the process in an orderly way, after the answers under way have left. */
   readonly stop: () => void
+  /** Aborted when the process ends: who waits answers at once. */
+  readonly stopping: AbortSignal
+  /** Where the log is written; '' for nowhere that has a path. */
+  readonly logPath: string
+  readonly logCategories: LogCategories
 }
 
-/** `active`: the calls under way, with the milliseconds at which they came. */
-export type MethodContext = RpcContext & { readonly active: ReadonlySet<{ readonly method: string; readonly since: number }> }
+/** `since`: milliseconds of the process's steady clock. */
+export type ActiveCall = { readonly method: string; readonly since: number }
+/** `active`: the calls under way. */
+export type MethodContext = RpcContext & { readonly active: ReadonlySet<ActiveCall> }
 
 export type Method = {
   /** Parameter names in order: for named arguments and for `help`. */

@@ -19,7 +19,7 @@ const CORE_VERSION = 280_100
 const PROTOCOL_VERSION = 70_016
 
 /** Longer than that the server does not stay open. */
-const MAX_STOP_WAIT_MS = 400
+const MAX_STOP_WAIT_MS = 10_000
 
 const seconds = (ms: number): number => Math.floor(ms / 1000)
 

@@ -1,214 +1,172 @@
 /**
- * JSON-RPC over HTTP, as bitcoind answers it: 1.0 errors come with an HTTP status, 2.0 errors and batches with 200.
- * Bitcoin Core 28.1 httprpc.cpp, rpc/request.cpp, rpc/server.cpp. Who may call: user and password of the cookie or of the
- * configuration, compared in constant time.
+ * The HTTP server of JSON-RPC, as bitcoind's: who may connect (addresses), who may call (passwords, whitelists), how many calls run and
+ * wait at once, caps on headers and bodies. Bitcoin Core 28.1 httpserver.cpp, httprpc.cpp. What is answered is dispatch.ts.
  */
-import { Hono } from 'hono'
-import { bodyLimit } from 'hono/body-limit'
-import { isAuthorized, type Credentials } from '../credentials.ts'
-import type { Log } from '@leyden/runtime'
-import { Arguments, RPC, RpcError } from './call.ts'
-import { chainMethods } from './chain-methods.ts'
-import { jsonText, type Json } from './json-text.ts'
-import { mempoolMethods } from './mempool-methods.ts'
-import type { Method, Methods, RpcContext } from './method.ts'
-import { miningMethods } from './mining-methods.ts'
-import { nodeMethods } from './node-methods.ts'
-import { rawMethods } from './raw-methods.ts'
-import { scanMethods } from './scan-methods.ts'
-import { utilMethods } from './util-methods.ts'
-import { waitMethods } from './wait-methods.ts'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { BlockList, Socket } from 'node:net'
+import { limitLog, type Log } from '@leyden/runtime'
+import { authorizedUser, type Credentials, type Whitelist } from '../credentials.ts'
+import { listenOn } from '../listen.ts'
+import { isInSubnets } from '../subnet.ts'
+import { createDispatch } from './dispatch.ts'
+import type { RpcContext } from './method.ts'
 
-/** A block in hex is at most 8 MB. */
-const MAX_BODY_BYTES = 32 * 1024 * 1024
-const MAX_BATCH = 10_000
+/** A block in hex is at most 8 MB. Bitcoin Core's MAX_SIZE. */
+const MAX_BODY_BYTES = 0x200_0000
+const MAX_HEADER_BYTES = 8192
 const WRONG_PASSWORD_DELAY_MS = 250
+/** How long calls under way may take to end when we stop. */
+const STOP_TIMEOUT_MS = 20_000
 
-const help: Method = {
-  params: ['command'],
-  about: 'What there is to call.',
-  run(_context, args) {
-    const name = args.string(0, '')
-    if (name === '') return [...methods.keys()].sort().map(usage).join('\n')
-    if (!methods.has(name)) return `help: unknown command: ${name.slice(0, 100)}`
-    return `${usage(name)}\n\n${(methods.get(name) as Method).about}`
-  },
+export type RpcServerOptions = {
+  readonly context: RpcContext
+  readonly credentials: Credentials
+  readonly whitelist: Whitelist
+  /** Addresses that may connect. */
+  readonly allowed: BlockList
+  readonly threads: number
+  /** Calls that wait while that many run; more are refused. */
+  readonly workQueue: number
+  /** A connection on which nothing happens so long is closed. */
+  readonly timeoutMs: number
+  readonly log: Log
 }
 
-const table: Methods = {
-  ...chainMethods,
-  ...mempoolMethods,
-  ...miningMethods,
-  ...nodeMethods,
-  ...rawMethods,
-  ...scanMethods,
-  ...utilMethods,
-  ...waitMethods,
-  help,
-}
-const methods: ReadonlyMap<string, Method> = new Map(Object.entries(table))
-
-const usage = (name: string): string =>
-  [name, ...(methods.get(name)?.params ?? []).map((param) => `( ${param.split('|')[0]} )`)].join(' ')
-
-type Request = {
-  readonly version: 'v1' | 'v2'
-  /** Absent in a notification. */
-  readonly id: Json | undefined
-  readonly method: string
-  readonly params: unknown
+export type RpcServer = {
+  /** Listens on one more address; port 0 takes a free one. Throws PortTaken. */
+  listen(host: string, port: number): Promise<number>
+  /** Refuses new calls, lets those under way end. */
+  close(): Promise<void>
 }
 
-const reply = ({ version, id }: Pick<Request, 'version' | 'id'>, result: Json, error: RpcError | undefined): Json => {
-  const told = error === undefined ? null : { code: error.code, message: error.message }
-  const tail = id === undefined ? {} : { id }
-  if (version === 'v1') return { result: error === undefined ? result : null, error: told, ...tail }
-  return { jsonrpc: '2.0', ...(error === undefined ? { result } : { error: told }), ...tail }
-}
-
-const parseRequest = (
-  value: unknown,
-): Request | { readonly broken: RpcError; readonly id: Json | undefined; readonly version: 'v1' | 'v2' } => {
-  const broken = (
-    message: string,
-    id: Json | undefined = null,
-    version: 'v1' | 'v2' = 'v1',
-    code: number = RPC.invalidRequest,
-  ) => ({
-    broken: new RpcError(code, message),
-    id,
-    version,
-  })
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return broken('Invalid Request object')
-  const { id, jsonrpc, method, params } = value as { id?: Json; jsonrpc?: unknown; method?: unknown; params?: unknown }
-  const version = jsonrpc === '2.0' ? 'v2' : 'v1'
-  if (jsonrpc !== undefined && jsonrpc !== null) {
-    if (typeof jsonrpc !== 'string') return broken('jsonrpc field must be a string', id)
-    if (jsonrpc !== '1.0' && jsonrpc !== '1.1' && jsonrpc !== '2.0') return broken('JSON-RPC version not supported', id)
-  }
-  if (method === undefined || method === null) return broken('Missing method', id, version)
-  if (typeof method !== 'string') return broken('Method must be a string', id, version)
-  return { version, id: version === 'v1' ? (id ?? null) : id, method, params }
-}
-
-const argumentsOf = (name: string, method: Method, params: unknown): Arguments => {
-  const text = `${usage(name)}\n\n${method.about}`
-  if (params === undefined || params === null) return new Arguments([], method.params, text)
-  if (Array.isArray(params)) {
-    if (params.length > method.params.length) throw new RpcError(RPC.misc, 'too many parameters')
-    return new Arguments(params, method.params, text)
-  }
-  if (typeof params !== 'object') throw new RpcError(RPC.invalidRequest, 'Params must be an array or object')
-  const values: unknown[] = []
-  const given = Object.entries(params)
-  // The positional ones first, whatever the order of the names.
-  for (const [name, value] of given.toSorted(([a], [b]) => Number(b === 'args') - Number(a === 'args'))) {
-    if (name === 'args' && Array.isArray(value)) {
-      value.forEach((one, at) => (values[at] = one))
-      continue
+/** Runs at most so many at once, lets so many wait, refuses the rest. */
+const createWorkQueue = (threads: number, depth: number) => {
+  let running = 0
+  const waiting: (() => void)[] = []
+  return async <T>(work: () => Promise<T>, refused: T): Promise<T> => {
+    if (running >= threads) {
+      if (waiting.length >= depth) return refused
+      await new Promise<void>((resolve) => waiting.push(resolve))
+    } else {
+      running++
     }
-    const at = method.params.findIndex((param) => param.split('|').includes(name))
-    if (at < 0) throw new RpcError(RPC.invalidParameter, `Unknown named parameter ${name.slice(0, 100)}`)
-    if (values[at] !== undefined)
-      throw new RpcError(
-        RPC.invalidParameter,
-        `Parameter ${name.slice(0, 100)} specified twice both as positional and named argument`,
-      )
-    values[at] = value
-  }
-  return new Arguments(values, method.params, text)
-}
-
-/** Runs one call. Never throws: a fault of ours is told as an internal error, and logged. */
-type Active = Set<{ readonly method: string; readonly since: number }>
-
-const execute = async (
-  context: RpcContext & { readonly active: Active },
-  log: Log,
-  { method: name, params }: Request,
-): Promise<Json | RpcError> => {
-  const method = methods.get(name)
-  if (method === undefined) return new RpcError(RPC.methodNotFound, 'Method not found')
-  const call = { method: name, since: context.now() }
-  context.active.add(call)
-  try {
-    return await method.run(context, argumentsOf(name, method, params))
-  } catch (error) {
-    if (error instanceof RpcError) return error
-    log.error({ method: name, error: String(error) }, 'RPC call failed')
-    return new RpcError(RPC.misc, error instanceof Error ? error.message : String(error))
-  } finally {
-    context.active.delete(call)
-  }
-}
-
-const httpStatus = (error: RpcError): 400 | 404 | 500 => {
-  if (error.code === RPC.invalidRequest) return 400
-  return error.code === RPC.methodNotFound ? 404 : 500
-}
-
-/** The HTTP application; the caller serves it. */
-export const createRpcApp = (options: RpcContext, credentials: Credentials, log: Log): Hono => {
-  const app = new Hono()
-  const context = { ...options, active: new Set() as Active }
-  const answer = async (body: string): Promise<{ readonly status: 200 | 204 | 400 | 404 | 500; readonly json?: Json }> => {
-    let value: unknown
     try {
-      value = JSON.parse(body)
-    } catch {
-      return { status: 500, json: reply({ version: 'v1', id: null }, null, new RpcError(RPC.parse, 'Parse error')) }
+      return await work()
+    } finally {
+      const next = waiting.shift()
+      if (next === undefined) running--
+      else next()
     }
-    if (Array.isArray(value)) {
-      if (value.length > MAX_BATCH)
-        return {
-          status: 400,
-          json: reply({ version: 'v1', id: null }, null, new RpcError(RPC.invalidRequest, 'Batch too large')),
-        }
-      const replies: Json[] = []
-      for (const item of value) {
-        const request = parseRequest(item)
-        if ('broken' in request) {
-          replies.push(reply(request, null, request.broken))
-          continue
-        }
-        const result = await execute(context, log, request)
-        const silent = request.version === 'v2' && request.id === undefined
-        if (!silent) replies.push(result instanceof RpcError ? reply(request, null, result) : reply(request, result, undefined))
+  }
+}
+
+const readBody = (request: IncomingMessage): Promise<string | undefined> =>
+  new Promise((resolve) => {
+    const chunks: Buffer[] = []
+    let size = 0
+    request.on('data', (chunk: Buffer) => {
+      size += chunk.length
+      if (size > MAX_BODY_BYTES) {
+        request.pause()
+        resolve(undefined)
+        return
       }
-      return replies.length === 0 && value.length > 0 ? { status: 204 } : { status: 200, json: replies }
+      chunks.push(chunk)
+    })
+    request.on('end', () => resolve(Buffer.concat(chunks).toString('utf8')))
+    request.on('error', () => resolve(undefined))
+  })
+
+type Reply = { readonly status: number; readonly text?: string; readonly headers?: Readonly<Record<string, string>> }
+
+const UNAUTHORIZED: Reply = { status: 401, headers: { 'WWW-Authenticate': 'Basic realm="jsonrpc"' } }
+const TOO_LARGE: Reply = { status: 413, headers: { Connection: 'close' } }
+
+/** The server; it listens nowhere yet. */
+export const createRpcServer = (options: RpcServerOptions): RpcServer => {
+  const { context, credentials, whitelist, allowed, timeoutMs } = options
+  const log = limitLog(options.log, () => Date.now())
+  const dispatch = createDispatch(context, log)
+  const run = createWorkQueue(options.threads, options.workQueue)
+  const servers: Server[] = []
+  const underWay = new Set<ServerResponse>()
+  let isClosing = false
+  let allEnded: (() => void) | undefined
+
+  const call = async (request: IncomingMessage): Promise<Reply> => {
+    if (request.method !== 'POST') return { status: 405, text: 'JSONRPC server handles only POST requests' }
+    const header = request.headers.authorization
+    if (header === undefined) return UNAUTHORIZED
+    const user = authorizedUser(header, credentials)
+    if (user === undefined) {
+      log.warn({ remote: request.socket.remoteAddress }, 'RPC call with a wrong password')
+      await new Promise((resolve) => setTimeout(resolve, WRONG_PASSWORD_DELAY_MS))
+      return UNAUTHORIZED
     }
-    if (typeof value !== 'object' || value === null)
-      return {
-        status: 500,
-        json: reply({ version: 'v1', id: null }, null, new RpcError(RPC.parse, 'Top-level object parse error')),
-      }
-    const request = parseRequest(value)
-    if ('broken' in request) return { status: 400, json: reply(request, null, request.broken) }
-    const result = await execute(context, log, request)
-    if (request.version === 'v2' && request.id === undefined) return { status: 204 }
-    if (!(result instanceof RpcError)) return { status: 200, json: reply(request, result, undefined) }
-    return { status: request.version === 'v2' ? 200 : httpStatus(result), json: reply(request, null, result) }
+    if (Number(request.headers['content-length'] ?? 0) > MAX_BODY_BYTES) return TOO_LARGE
+    const body = await readBody(request)
+    if (body === undefined) return TOO_LARGE
+    const calls = whitelist(user)
+    if (calls !== undefined && calls.size === 0) return { status: 403 }
+    const { status, text } = await dispatch(body, calls)
+    return text === undefined ? { status } : { status, text: `${text}\n`, headers: { 'Content-Type': 'application/json' } }
   }
 
-  app.use(bodyLimit({ maxSize: MAX_BODY_BYTES }))
-  app.all('*', async (c) => {
-    if (c.req.method !== 'POST') return c.text('JSONRPC server handles only POST requests', 405)
-    const header = c.req.header('authorization')
-    if (!isAuthorized(header, credentials)) {
-      if (header !== undefined) {
-        log.warn({}, 'RPC call with a wrong password')
-        await new Promise((resolve) => setTimeout(resolve, WRONG_PASSWORD_DELAY_MS))
-      }
-      return c.body(null, 401, { 'WWW-Authenticate': 'Basic realm="jsonrpc"' })
+  const answer = async (request: IncomingMessage): Promise<Reply> => {
+    if (isClosing) return { status: 503, headers: { Connection: 'close' } }
+    if (!isInSubnets(allowed, request.socket.remoteAddress ?? '')) return { status: 403 }
+    if (!['GET', 'POST', 'HEAD', 'PUT'].includes(request.method ?? '')) return { status: 405 }
+    if (request.url !== '/') return { status: 404 }
+    return run<Reply>(() => call(request), { status: 503, text: 'Work queue depth exceeded' })
+  }
+
+  const handle = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    underWay.add(response)
+    response.on('close', () => {
+      underWay.delete(response)
+      if (isClosing && underWay.size === 0) allEnded?.()
+    })
+    let reply: Reply
+    try {
+      reply = await answer(request)
+    } catch (error) {
+      log.error({ error: String(error) }, 'RPC request failed')
+      reply = { status: 500 }
     }
-    if (c.req.path !== '/') return c.body(null, 404)
-    const { status, json } = await answer(await c.req.text())
-    if (json === undefined) return c.body(null, 204)
-    return c.body(`${jsonText(json)}\n`, status as 200, { 'Content-Type': 'application/json' })
-  })
-  app.onError((error, c) => {
-    log.error({ error: String(error) }, 'RPC request failed')
-    return c.body(null, 500)
-  })
-  return app
+    const text = reply.text ?? ''
+    const closing = isClosing ? { Connection: 'close' } : {}
+    response.writeHead(reply.status, { ...reply.headers, ...closing, 'Content-Length': Buffer.byteLength(text) }).end(text)
+    if (!request.complete) request.resume()
+  }
+
+  const broken = (_error: Error, socket: Socket): void => {
+    if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n')
+    else socket.destroy()
+  }
+
+  return {
+    async listen(host, port) {
+      const server = createServer({ maxHeaderSize: MAX_HEADER_BYTES, keepAliveTimeout: timeoutMs, requestTimeout: timeoutMs })
+      server.on('request', (request, response) => void handle(request, response))
+      server.on('clientError', broken)
+      const bound = await listenOn(server, 'RPC', host, port)
+      servers.push(server)
+      return bound
+    },
+    async close() {
+      isClosing = true
+      const closed = servers.map((server) => new Promise<void>((resolve) => server.close(() => resolve())))
+      for (const server of servers) server.closeIdleConnections()
+      if (underWay.size > 0)
+        await new Promise<void>((resolve) => {
+          const timer = setTimeout(resolve, STOP_TIMEOUT_MS)
+          allEnded = () => {
+            clearTimeout(timer)
+            resolve()
+          }
+        })
+      for (const server of servers) server.closeAllConnections()
+      await Promise.all(closed)
+    },
+  }
 }

@@ -4,7 +4,8 @@ import { classifyScript, decodeAddress, difficultyInterval, isAddressProblem } f
 import { ecdsaRecover, ecdsaSignRecoverable, hash160, sha256d } from '@leyden/crypto'
 import { ancestorAt, type HeaderEntry } from '@leyden/ledger'
 import type { LedgerEngine } from '../engine.ts'
-import { RPC, RpcError } from './call.ts'
+import { LOG_CATEGORIES } from '../bitcoind/debug-log.ts'
+import { kindOf, RPC, RpcError } from './call.ts'
 import { chainName } from './chain-methods.ts'
 import { parseDescriptor, withChecksum } from './descriptor.ts'
 import { difficulty } from './json.ts'
@@ -101,10 +102,29 @@ export const utilMethods: Methods = {
   getrpcinfo: {
     params: [],
     about: 'Calls under way, with their microseconds.',
-    run: ({ active, now }) => ({
-      active_commands: [...active].map(({ method, since }) => ({ method, duration: (now() - since) * 1000 })),
-      logpath: '',
+    run: ({ active, logPath }) => ({
+      active_commands: [...active].map(({ method, since }) => ({
+        method,
+        duration: Math.round((performance.now() - since) * 1000),
+      })),
+      logpath: logPath,
     }),
+  },
+  logging: {
+    params: ['include', 'exclude'],
+    about: `The categories of the debug log, and which are on: while one is, debug lines are written. \
+In the lists, valid logging categories are: ${LOG_CATEGORIES.join(', ')}`,
+    run({ logCategories }, args) {
+      for (const [at, on] of [true, false].entries()) {
+        for (const name of args.has(at) ? args.array(at) : []) {
+          if (typeof name !== 'string')
+            throw new RpcError(RPC.type, `JSON value of type ${kindOf(name)} is not of expected type string`)
+          if (!logCategories.set(name, on))
+            throw new RpcError(RPC.invalidParameter, `unknown logging category ${name.slice(0, 100)}`)
+        }
+      }
+      return logCategories.all()
+    },
   },
   echo,
   echojson: echo,
