@@ -20,6 +20,7 @@ import {
   secretMultiply,
   secretNegate,
 } from './point.ts'
+import { taggedHash } from './hash.ts'
 import { ORDER, negateScalar } from './scalar.ts'
 import { schnorrSign, schnorrVerify } from './schnorr.ts'
 import { selfTest } from './self-test.ts'
@@ -189,6 +190,32 @@ describe('backends', () => {
           () => schnorrVerify(signature, text, other),
         )
         expect(answers).toEqual([true, false, false, false, false])
+      }),
+      runs,
+    )
+  })
+
+  it('agree on Schnorr signatures at the edges of their numbers', async () => {
+    await fc.assert(
+      fc.asyncProperty(bytes(32), secret, number32, async (text, key, aux) => {
+        const signature = schnorrSign(text, key, aux)
+        const r = signature.subarray(0, 32)
+        const s = signature.subarray(32)
+        const xOnly = secp.schnorr.getPublicKey(key)
+        const even = secp.getPublicKey(key)[0] === 2 ? key : secretNegate(key)
+        const e = taggedHash('BIP0340/challenge', r, xOnly, text)
+        // s = k + e·d; -k + e·d gives the point of the same x and the other y
+        const ed = secretMultiply(even, e)
+        const otherY = secretAdd(secretAdd(ed, ed), secretNegate(s))
+        const answers = await agreed(
+          () => schnorrVerify(concat(r, otherY), text, xOnly),
+          () => schnorrVerify(concat(r, new Uint8Array(32)), text, xOnly),
+          () => schnorrVerify(concat(r, bigintToBytesBE(ORDER, 32)), text, xOnly),
+          // An x of a point that is no number below n
+          ...[0n, 1n, 2n, 3n, 4n, 5n, 6n, 7n].map((n) => () => schnorrVerify(signature, text, bigintToBytesBE(ORDER + n, 32))),
+          () => schnorrVerify(signature, text, new Uint8Array(32)),
+        )
+        expect(answers).toEqual(answers.map(() => false))
       }),
       runs,
     )

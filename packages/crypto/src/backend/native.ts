@@ -62,14 +62,28 @@ const nativeBackend = (bindings: Bindings): CurveBackend => {
     return signature
   }
 
+  /**
+   * s·G - e·P in one operation. Recovery of an ECDSA key (SEC 1 § 4.1.6) from a point X of x-coordinate r, with the numbers s' and z',
+   * gives r^-1·(s'·X - z'·G): where X is P, that is the wanted point for s' = -e·r and z' = -s·r.
+   */
+  const combine = (s: Uint8Array, e: Uint8Array, xOnly: Uint8Array): Uint8Array => {
+    const signature = new Uint8Array(64)
+    signature.set(xOnly, 0)
+    signature.set(secretMultiply(negateScalar(e), xOnly), 32)
+    return bindings.ecdsaRecover(signature, 0, secretMultiply(negateScalar(s), xOnly))
+  }
+
   /** BIP 340 § Verification: R = s·G - e·P has an even y and the x that the signature states. A wrong R.x >= p never equals. */
   const schnorrVerify = (signature: Uint8Array, message: Uint8Array, xOnly: Uint8Array): boolean => {
     const r = signature.subarray(0, 32)
     const s = signature.subarray(32, 64)
     const e = challenge(r, xOnly, message)
     if (!isScalar(s) || !isValidSecret(e)) return false
-    const minusEP = bindings.publicKeyTweakMul(withPrefix(EVEN, xOnly), negateScalar(e))
-    const point = bindings.publicKeyTweakAdd(minusEP, s)
+    // As a number modulo n, s may be zero and the key's x too large for ECDSA: then in two steps
+    const point =
+      isValidSecret(s) && isValidSecret(xOnly)
+        ? combine(s, e, xOnly)
+        : bindings.publicKeyTweakAdd(bindings.publicKeyTweakMul(withPrefix(EVEN, xOnly), negateScalar(e)), s)
     return point[0] === EVEN && equalBytes(point.subarray(1), r)
   }
 
