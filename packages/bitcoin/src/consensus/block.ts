@@ -98,6 +98,17 @@ export const checkWitnessCommitment = (block: Block, expected: boolean): BlockMu
     : 'bad-witness-merkle-match'
 }
 
+/**
+ * The block with a reserved value of zero in its coinbase, where it commits to witnesses and its maker left that out. The value is not
+ * in the hash, so who hands in a block without it means the same block (Bitcoin Core, UpdateUncommittedBlockStructures).
+ */
+export const withReservedValue = (block: Block): Block => {
+  const [coinbase, ...rest] = block.transactions
+  if (coinbase === undefined || hasWitness(coinbase) || findWitnessCommitment(coinbase) === undefined) return block
+  const inputs = coinbase.inputs.map((input, i) => (i === 0 ? { ...input, witness: [new Uint8Array(32)] } : input))
+  return { ...block, transactions: [{ ...coinbase, inputs }, ...rest] }
+}
+
 /** BIP 34: what a coinbase's script begins with. */
 export const coinbaseHeightScript = (height: number): Uint8Array => pushMinimal(encodeScriptNum(height))
 

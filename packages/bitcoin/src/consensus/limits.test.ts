@@ -15,7 +15,7 @@ import { OP } from '../opcode.ts'
 import { P2A } from '../script.ts'
 import { NULL_VOUT, txid, wtxid, type Tx, type TxInput } from '../tx.ts'
 import { MAX_MONEY, Sat } from '../units.ts'
-import { checkBlock, checkBlockAt, checkWitnessCommitment, coinbaseHeightScript } from './block.ts'
+import { checkBlock, checkBlockAt, checkWitnessCommitment, coinbaseHeightScript, withReservedValue } from './block.ts'
 import { bitsFromTarget, nextWorkRequired } from './header.ts'
 import { subsidy } from './rules.ts'
 import { checkTx, checkTxInputs } from './tx.ts'
@@ -115,6 +115,13 @@ describe('the witness commitment (BIP 141)', () => {
     const reserved = new Uint8Array(32).fill(9)
     const commitment = witnessCommitment([coinbaseOf([]), spend].map(wtxid), reserved)
     expect(check(coinbaseOf([witnessCommitmentScript(commitment)], [reserved]))).toBeUndefined()
+  })
+  it('is filled in for who hands in a block without the reserved value', () => {
+    const without = blockOf(coinbaseOf([commitmentTo(spend)], []), spend)
+    expect(checkBlockAt(without, regtest, at)).toBe('bad-witness-nonce-size')
+    expect(checkBlockAt(withReservedValue(without), regtest, at)).toBeUndefined()
+    for (const other of [blockOf(coinbaseOf([commitmentTo(spend)], [NOTHING]), spend), blockOf(coinbaseOf([], []))])
+      expect(withReservedValue(other)).toBe(other)
   })
   it('may be left out by a block without witnesses, the coinbase its own included', () => {
     const plain = txOf()

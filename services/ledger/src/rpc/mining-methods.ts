@@ -9,12 +9,14 @@ import {
   encodeTx,
   HEADER_BYTES,
   isAddressProblem,
+  isCoinbase,
   MAX_BLOCK_SIGOPS_COST,
   MAX_BLOCK_WEIGHT,
   targetFromBits,
   Txid,
   txid,
   txWeight,
+  withReservedValue,
   wtxid,
   type Block,
   type Tx,
@@ -118,7 +120,13 @@ export const miningMethods: Methods = {
     params: ['hexdata', 'dummy'],
     about: 'Takes a block; null when it is on the chain now, else a word for what became of it.',
     async run({ engine }, args) {
-      const outcome = await engine.submitBlock(parseBlock(args))
+      const block = parseBlock(args)
+      const [first] = block.transactions
+      if (first === undefined || !isCoinbase(first))
+        throw new RpcError(RPC.deserialization, 'Block does not start with a coinbase')
+      const parent = engine.tree.entries.get(block.header.previousHash)
+      const isSegwit = parent !== undefined && parent.height + 1 >= engine.network.segwitHeight
+      const outcome = await engine.submitBlock(isSegwit ? withReservedValue(block) : block)
       if (outcome.status === 'connected') return null
       if (outcome.status === 'rejected') return outcome.violation.reason
       return outcome.status === 'side' ? 'inconclusive' : 'duplicate'
