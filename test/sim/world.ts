@@ -3,7 +3,7 @@
  * that one seed drives. Whatever happens here can be had again from the seed.
  * The link between ledger and nodes runs over the same simulated lines as the peers' connections, so it breaks like them.
  */
-import { blockHash, type BlockHash, networks, p2wshOf, buildScript, OP, Sat, type Tx, txid } from '@leyden/bitcoin'
+import { type BlockHash, ledgerId, type Network, networks, p2wshOf, buildScript, OP, Sat, type Tx, txid } from '@leyden/bitcoin'
 import { bytesToHex, concat } from '@leyden/codec'
 import { pointFromSecret, sha256 } from '@leyden/crypto'
 import { createLedgerEngine, type LedgerEngine } from '@leyden/ledger-service'
@@ -56,14 +56,16 @@ export const copyDisk = (from: Disk, to: Disk): void => {
   to.apply(rowsOf(from).map(([rowKey, value]) => ({ key: rowKey, value })))
 }
 
-let base: Promise<{ disk: Disk; coinbases: readonly Tx[] }> | undefined
-/** A chain with mature coinbases, made once and copied for every world. */
-const baseChain = (): Promise<{ disk: Disk; coinbases: readonly Tx[] }> => {
-  base ??= (async () => {
+const bases = new Map<Network, Promise<{ disk: Disk; coinbases: readonly Tx[] }>>()
+/** A chain with mature coinbases, made once for each network and copied for every world. */
+const baseChain = (ledger: Network): Promise<{ disk: Disk; coinbases: readonly Tx[] }> => {
+  const known = bases.get(ledger)
+  if (known !== undefined) return known
+  const base = (async () => {
     const disk = new Disk()
     let now = BASE_START_MS
     const clock = { now: () => (now += 600_000), setTimer: () => () => undefined }
-    const engine = await createLedgerEngine({ store: memoryStore(disk), network, clock })
+    const engine = await createLedgerEngine({ store: memoryStore(disk), network: ledger, clock })
     const coinbases: Tx[] = []
     for (let i = 0; i < BASE_BLOCKS; i++) {
       const [hash] = await engine.generateToAddress(1, BANK_SCRIPT)
@@ -73,6 +75,7 @@ const baseChain = (): Promise<{ disk: Disk; coinbases: readonly Tx[] }> => {
     await engine.close()
     return { disk, coinbases }
   })()
+  bases.set(ledger, base)
   return base
 }
 
@@ -96,11 +99,9 @@ const framed = (connection: Connection, receive: (frame: Uint8Array) => void): (
   }
 }
 
-const genesis = blockHash(network.genesis.header)
-
 /** A node's end of the link: dialled again and again. */
-const linkOver = (host: SimHost): ChainSource => {
-  const client = linkClient({ genesis, clock: host.clock })
+const linkOver = (host: SimHost, ledger: Network): ChainSource => {
+  const client = linkClient({ genesis: ledgerId(ledger), clock: host.clock })
   let stopped = false
   const again = (): void => {
     if (!stopped) host.clock.setTimer(LINK_PAUSE_MS, dial)
@@ -205,12 +206,15 @@ const ANSWERS =
 export interface WorldOptions {
   /** Prints each line as it comes. */
   readonly onLine?: (line: string) => void
+  /** With the keys and prefixes of regtest, which it is when left out. */
+  readonly network?: Network
 }
 
 export const createWorld = async (seed: number, options: WorldOptions = {}): Promise<World> => {
   const shape = createShape(seed)
+  const ledger = options.network ?? network
   const sim = createSimulation(seed, { ...shape, cutShare: 0 })
-  const { disk, coinbases } = await baseChain()
+  const { disk, coinbases } = await baseChain(ledger)
   copyDisk(disk, sim.disk(LEDGER))
   const random = sim.random.fork('actions')
   const lives = new Map<Name, Life>()
@@ -243,7 +247,7 @@ export const createWorld = async (seed: number, options: WorldOptions = {}): Pro
   }
 
   const config = (name: Name): NodeConfig => ({
-    network,
+    network: ledger,
     seed: seedOf(name),
     alias: name,
     announce: [],
@@ -257,7 +261,7 @@ export const createWorld = async (seed: number, options: WorldOptions = {}): Pro
     const host = sim.boot(name, crashAt)
     const life: Life = { host, node: undefined }
     lives.set(name, life)
-    const source = linkOver(host)
+    const source = linkOver(host, ledger)
     const chain: ChainSource = {
       ...source,
       broadcast(transactions) {
@@ -294,7 +298,7 @@ export const createWorld = async (seed: number, options: WorldOptions = {}): Pro
     ledgerLife = life
     say('boot ledger')
     const start = async (): Promise<void> => {
-      const engine = await createLedgerEngine({ store: host.store, network, clock: host.clock, random: host.random })
+      const engine = await createLedgerEngine({ store: host.store, network: ledger, clock: host.clock, random: host.random })
       life.engine = engine
       const source: LedgerSource = {
         ...engine,
@@ -316,7 +320,7 @@ export const createWorld = async (seed: number, options: WorldOptions = {}): Pro
         let session: LineEnd | undefined
         const send = framed(connection, (frame) => session?.receive(frame))
         const line: Line = { send, close: () => connection.close() }
-        session = linkServer({ source, genesis, line, clock: host.clock })
+        session = linkServer({ source, genesis: ledgerId(ledger), line, clock: host.clock })
         connection.onClose((reason) => session?.closed(reason))
       })
       say('ledger is up')

@@ -102,6 +102,8 @@ export type Publication = {
   readonly deadline?: BlockHeight
   /** The most that fees may take of what is at stake (S10, S16). */
   readonly budgetSat: Sat
+  /** What our signature of the channel's input must commit to besides. */
+  readonly forkId?: number
 } & (
   | { readonly kind: 'whole' }
   | {

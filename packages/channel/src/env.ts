@@ -28,6 +28,12 @@ export interface Signer {
   signNode(hash: Uint8Array): Uint8Array
 }
 
+/** A channel of at most so much needs so many confirmations. */
+export interface DepthStep {
+  readonly mostSat: Sat
+  readonly blocks: number
+}
+
 /** Limits and wishes of the operator, with safe defaults in `defaultPolicy`. */
 export interface ChannelPolicy {
   readonly dustLimitSat: Sat
@@ -38,7 +44,10 @@ export interface ChannelPolicy {
   readonly maxToSelfDelayBlocks: number
   /** Reserve that we ask of the remote, as a share of the capacity in millionths (never below the dust limits). */
   readonly reserveMillionths: number
+  /** Confirmations of a channel that a peer funds. */
   readonly minimumDepthBlocks: number
+  /** Confirmations by value, in its place: ascending, the first step that the capacity fits under counts. Above the last: refused. */
+  readonly depthSteps?: readonly DepthStep[]
   readonly minFundingSat: Sat
   readonly maxFundingSat: Sat
   /** S27, S28. */

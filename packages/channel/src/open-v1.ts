@@ -5,7 +5,7 @@
  * receiver's Party. Nothing is broadcast before the other side has signed the first commitment, and that signature is durable.
  */
 import { equalBytes } from '@leyden/codec'
-import { chainHash, Msat, outpointKey, Sat, type FeeratePerKw, type Tx, txid, type Txid, ZERO_HASH } from '@leyden/bitcoin'
+import { chainHash, forkIdAt, Msat, outpointKey, Sat, type FeeratePerKw, type Tx, txid, type Txid, ZERO_HASH } from '@leyden/bitcoin'
 import {
   type AcceptChannel,
   ANNOUNCE_CHANNEL,
@@ -26,6 +26,7 @@ import type { ChannelEnv, ChannelPolicy } from './env.ts'
 import type { OpenRequest } from './input.ts'
 import { next, type Next, publishWhole, send } from './next.ts'
 import {
+  depthFor,
   feerateBounds,
   LARGE_CHANNEL_SAT,
   MAX_ACCEPTED_HTLCS,
@@ -79,6 +80,14 @@ const reserveFor = (policy: ChannelPolicy, capacitySat: Sat, dustLimitsSat: read
   return Sat(dustLimitsSat.reduce<bigint>((reserve, dust) => (dust > reserve ? dust : reserve), share))
 }
 
+/** Nobody could use commitments of before a fork after it: until its height there are no channels. */
+const isForkAhead = ({ network, height }: ChannelEnv): boolean => network.fork !== undefined && height + 1 < network.fork.height
+
+const forkOf = ({ network, height }: ChannelEnv): Pick<Channel, 'forkId'> => {
+  const forkId = forkIdAt(network, height + 1)
+  return forkId === 0 ? {} : { forkId }
+}
+
 const blank = (env: ChannelEnv, opening: Opening) => ({
   remoteNodeId: opening.remoteNodeId,
   localNodeId: env.nodeId,
@@ -86,6 +95,7 @@ const blank = (env: ChannelEnv, opening: Opening) => ({
   simpleClose: hasFeature(opening.features, 'option_simple_close'),
   anySegwit: hasFeature(opening.features, 'option_shutdown_anysegwit'),
   openedAtHeight: env.height,
+  ...forkOf(env),
   active: [],
   feeUpdates: [],
   htlcs: [],
@@ -142,6 +152,7 @@ export const openChannel = (
   const { features, temporaryChannelId } = opening
   const { capacitySat, pushMsat, announce } = request
   if (env.isTaken?.(temporaryChannelId)) return refusal('channel_id_taken')
+  if (isForkAhead(env)) return refusal('fork_ahead')
   if (capacitySat < policy.minFundingSat) return refusal('capacity_too_small', { least: policy.minFundingSat })
   if (capacitySat > policy.maxFundingSat) return refusal('capacity_too_large', { most: policy.maxFundingSat })
   if (capacitySat >= LARGE_CHANNEL_SAT && !hasFeature(features, 'option_support_large_channel'))
@@ -282,6 +293,7 @@ export const acceptChannel = (message: OpenChannel, opening: Opening, env: Chann
   const announce = (message.channelFlags & ANNOUNCE_CHANNEL) !== 0
   if (env.isTaken?.(temporaryChannelId)) return violation('temporary_channel_id_taken')
   if (!equalBytes(message.chainHash, chainHash(env.network))) return violation('chain_unknown')
+  if (isForkAhead(env)) return violation('fork_ahead')
   if (hasFeature(features, 'option_dual_fund')) return violation('v1_after_dual_fund')
   const type = acceptableType(message, features, announce)
   if (isViolation(type)) return type
@@ -289,6 +301,9 @@ export const acceptChannel = (message: OpenChannel, opening: Opening, env: Chann
     return violation('funding_too_large', { most: LARGE_CHANNEL_SAT - 1n, got: capacitySat })
   if (capacitySat < policy.minFundingSat) return violation('funding_too_small', { least: policy.minFundingSat, got: capacitySat })
   if (capacitySat > policy.maxFundingSat) return violation('funding_too_large', { most: policy.maxFundingSat, got: capacitySat })
+  const depthBlocks = depthFor(policy, capacitySat)
+  if (depthBlocks === undefined)
+    return violation('funding_too_large', { most: policy.depthSteps?.at(-1)?.mostSat ?? 0n, got: capacitySat })
   if (pushMsat > capacitySat * 1000n) return violation('push_exceeds_funding', { got: pushMsat })
   const { least, most } = feerateBounds(env)
   if (feeratePerKw < least || feeratePerKw > most) return violation('feerate_out_of_range', { least, most, got: feeratePerKw })
@@ -318,7 +333,7 @@ export const acceptChannel = (message: OpenChannel, opening: Opening, env: Chann
     }),
     capacitySat,
     pushMsat,
-    minimumDepthBlocks: Math.max(1, policy.minimumDepthBlocks),
+    minimumDepthBlocks: Math.max(1, depthBlocks),
     feeratePerKw,
     remotePoint: message.firstPerCommitmentPoint,
   }

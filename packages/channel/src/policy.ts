@@ -22,6 +22,10 @@ export const defaultPolicy: ChannelPolicy = {
   safeDepthBlocks: 6,
 }
 
+/** Confirmations of a channel of that capacity; undefined when no number is enough. */
+export const depthFor = ({ minimumDepthBlocks, depthSteps }: ChannelPolicy, capacitySat: Sat): number | undefined =>
+  depthSteps === undefined ? minimumDepthBlocks : depthSteps.find(({ mostSat }) => capacitySat <= mostSat)?.blocks
+
 /** BOLT 2 § The open_channel Message: funding below this without option_support_large_channel. */
 export const LARGE_CHANNEL_SAT = 16_777_216n
 /** BOLT 2 § The open_channel Message. */

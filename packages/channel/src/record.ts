@@ -37,6 +37,7 @@ const ROW_OF = {
   capacitySat: 'terms',
   pushMsat: 'terms',
   minimumDepthBlocks: 'terms',
+  forkId: 'terms',
   fundingFeeratePerKw: 'terms',
   fundingTx: 'terms',
   localAlias: 'terms',

@@ -195,6 +195,8 @@ export interface Channel {
   readonly pushMsat: Msat
   /** The confirmations that we, and they, wait for. */
   readonly minimumDepthBlocks: number
+  /** The fork (its id) that every signature of the channel commits to. */
+  readonly forkId?: number
   /** What the owner wanted to pay for the funding transaction, where we open. */
   readonly fundingFeeratePerKw?: FeeratePerKw
   /** The opener's funding transaction, until it is buried (rebroadcast). */

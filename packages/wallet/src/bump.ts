@@ -120,6 +120,8 @@ type Frame = {
   readonly label: string | undefined
   readonly parent?: NonNullable<WalletTx['parent']>
   readonly nowMs: number
+  /** Height of the last block. */
+  readonly tip: number
 }
 
 const max = (a: bigint, b: bigint): bigint => (a > b ? a : b)
@@ -140,7 +142,7 @@ const assemble = (
   }
   const spent = [...frame.spent, ...coins.map((one) => spentOutput(one, keys))]
   const paths: (KeyPath | undefined)[] = [...frame.inputs.map(() => undefined), ...coins.map(({ coin }) => coin.path)]
-  return { tx: signInputs(unsigned, spent, paths, keys), spent }
+  return { tx: signInputs(unsigned, spent, paths, keys, frame.tip), spent }
 }
 
 /**
@@ -308,6 +310,7 @@ export const fundForeign = (wallet: Wallet, keys: WalletKeys, request: ForeignRe
     maxFeeSat: request.maxFeeSat,
     label: request.label,
     nowMs: request.nowMs,
+    tip: wallet.tip.height,
   })
 }
 
@@ -340,6 +343,7 @@ export const cpfp = (wallet: Wallet, keys: WalletKeys, request: CpfpRequest): Bu
     label: request.label,
     parent: { txid: parent.txid, inputs: parent.inputs ?? [] },
     nowMs: request.nowMs,
+    tip: wallet.tip.height,
   })
 }
 

@@ -131,6 +131,7 @@ const finish = (
     coins.map((one) => spentOutput(one, keys)),
     coins.map(({ coin }) => coin.path),
     keys,
+    draft.tip.height,
   )
   if (selection.changeSat > 0n) draft.branches = takePath(draft.branches, change.kind, 1).branches
   recordOwn(draft, keys, tx, request.nowMs, { ...making, feeSat: selection.feeSat as Sat })

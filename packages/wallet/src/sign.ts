@@ -5,6 +5,8 @@
 import { concat } from '@leyden/codec'
 import { derFromCompact, ecdsaSignLowR, hash160, schnorrSign, taprootTweakSecret } from '@leyden/crypto'
 import {
+  forkIdAt,
+  forkSighashType,
   p2pkh,
   SIGHASH,
   sighashCache,
@@ -26,6 +28,7 @@ const witnessOf = (
   spent: readonly TxOutput[],
   path: KeyPath,
   keys: WalletKeys,
+  forkId: number,
   cache: SighashCache,
 ): readonly Uint8Array[] => {
   const output = spent[index]
@@ -33,12 +36,12 @@ const witnessOf = (
   switch (path.kind) {
     case 'p2wpkh': {
       const point = keys.point(path)
-      const hash = sighashV0(tx, index, p2pkh(hash160(point)), output.value, SIGHASH.all, cache)
+      const hash = sighashV0(tx, index, p2pkh(hash160(point)), output.value, forkSighashType(SIGHASH.all, forkId), cache)
       const signature = derFromCompact(ecdsaSignLowR(hash, keys.secret(path)))
       return [concat(signature, Uint8Array.of(SIGHASH.all)), point]
     }
     case 'p2tr': {
-      const hash = sighashTaproot(tx, index, spent, SIGHASH.default, { cache })
+      const hash = sighashTaproot(tx, index, spent, forkSighashType(SIGHASH.default, forkId), { cache })
       return [schnorrSign(hash, taprootTweakSecret(keys.secret(path)), NO_AUX)]
     }
     default:
@@ -48,15 +51,23 @@ const witnessOf = (
 
 /**
  * The transaction with witnesses for the inputs that have a path; others stay as they are. `spent` are the outputs that all inputs
- * spend, in their order. Throws RangeError when one is missing.
+ * spend, in their order. `tip` is the height of the last block: the fork of the next one is signed for. Throws RangeError when an
+ * output is missing.
  */
-export const signInputs = (tx: Tx, spent: readonly TxOutput[], paths: readonly (KeyPath | undefined)[], keys: WalletKeys): Tx => {
+export const signInputs = (
+  tx: Tx,
+  spent: readonly TxOutput[],
+  paths: readonly (KeyPath | undefined)[],
+  keys: WalletKeys,
+  tip: number,
+): Tx => {
+  const forkId = forkIdAt(keys.network, tip + 1)
   const cache = sighashCache(tx)
   return {
     ...tx,
     inputs: tx.inputs.map((input, index) => {
       const path = paths[index]
-      return path === undefined ? input : { ...input, witness: witnessOf(tx, index, spent, path, keys, cache) }
+      return path === undefined ? input : { ...input, witness: witnessOf(tx, index, spent, path, keys, forkId, cache) }
     }),
   }
 }

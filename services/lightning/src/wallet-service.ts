@@ -78,6 +78,7 @@ const SENTENCES: Readonly<Record<string, readonly [ProblemCode, string, pointer?
   capacity_too_large: ['invalid_request', 'the capacity is above the most that is allowed', '/capacitySat'],
   capacity_below_fee: ['invalid_request', 'the capacity does not even pay the commitment fee', '/capacitySat'],
   capacity_below_reserve: ['invalid_request', 'the capacity is too small: neither side would have its reserve', '/capacitySat'],
+  fork_ahead: ['conflict', 'the ledger is about to fork, and no channel would survive it: open channels after the fork'],
   push_exceeds_capacity: ['invalid_request', 'more would be pushed than the channel holds', '/pushMsat'],
   peer_offline: ['peer_offline', 'the peer cannot be reached'],
   peer_refused: ['conflict', 'the peer refused the channel'],

@@ -4,7 +4,7 @@
  * ours must cover everything, else anyone could attach more.
  */
 import { equalBytes } from '@leyden/codec'
-import { outpointKey, sameOutpoint, SIGHASH, sighashV0, txid, type Tx, type TxOutput } from '@leyden/bitcoin'
+import { forkSighashType, outpointKey, sameOutpoint, SIGHASH, sighashV0, txid, type Tx, type TxOutput } from '@leyden/bitcoin'
 import type { Publication } from '../effect.ts'
 import type { Signer } from '../env.ts'
 import { otherSighashType } from '../transactions/htlc-tx.ts'
@@ -31,10 +31,11 @@ export const signAnchorSpend = (
   const input = tx.inputs[inputIndex]
   const spent = spentOutputs[inputIndex]
   if (input === undefined || spent === undefined) throw new RangeError(`no input ${inputIndex}`)
+  const type = forkSighashType(SIGHASH.all, publication.forkId ?? 0)
   if (publication.kind === 'anchor') {
     const anchor = { txid: txid(publication.tx), vout: publication.anchorIndex }
     if (!sameOutpoint(input.outpoint, anchor)) throw new RangeError(`not the anchor: ${outpointKey(input.outpoint)}`)
-    const hash = sighashV0(tx, inputIndex, publication.anchorScript, ANCHOR_SAT, SIGHASH.all)
+    const hash = sighashV0(tx, inputIndex, publication.anchorScript, ANCHOR_SAT, type)
     return anchorWitness(signer.sign(publication.keyIndex, { key: 'funding' }, hash), publication.anchorScript)
   }
   const { keyIndex, perCommitmentPoint, witnessScript, remoteSignature, preimage } = publication
@@ -46,7 +47,7 @@ export const signAnchorSpend = (
     throw new RangeError('locks or version of the HTLC transaction were changed')
   if (output === undefined || output.value !== paid.value || !equalBytes(output.scriptPubKey, paid.scriptPubKey))
     throw new RangeError('the output of the HTLC was changed')
-  const hash = sighashV0(tx, inputIndex, witnessScript, spent.value, SIGHASH.all)
+  const hash = sighashV0(tx, inputIndex, witnessScript, spent.value, type)
   const signature = signer.sign(keyIndex, { key: 'htlc', perCommitmentPoint }, hash)
   return htlcTransactionWitness(remoteSignature, otherSighashType('anchors'), signature, preimage, witnessScript)
 }

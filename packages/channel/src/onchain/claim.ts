@@ -8,6 +8,7 @@ import { unreachable } from '@leyden/codec'
 import {
   BlockHeight,
   feeForWeight,
+  forkSighashType,
   outpointKey,
   p2pkhOf,
   Sat,
@@ -209,7 +210,7 @@ const signDirect = (channel: Channel, claim: Claim & { how: 'direct' }, feerateP
   const { output, direct, weight } = claim
   const fee = feeForWeight(feeratePerKw, weight)
   const tx = directTx(output, direct, Sat(output.valueSat - fee), channel.destinationScript)
-  const hash = sighashV0(tx, 0, direct.scriptCode, output.valueSat, SIGHASH.all)
+  const hash = sighashV0(tx, 0, direct.scriptCode, output.valueSat, forkSighashType(SIGHASH.all, channel.forkId ?? 0))
   return withWitness(tx, 0, direct.witness(signer.sign(channel.keyIndex, direct.use, hash)))
 }
 
@@ -239,13 +240,14 @@ export const publicationOf = (
       kind: 'htlc',
       tx,
       keyIndex: channel.keyIndex,
+      ...(channel.forkId === undefined ? {} : { forkId: channel.forkId }),
       perCommitmentPoint,
       witnessScript: output.witnessScript,
       remoteSignature,
       ...(preimage === undefined ? {} : { preimage }),
       weight: claim.weight,
     }
-  const hash = holderHtlcSighash(output, tx)
+  const hash = holderHtlcSighash(output, tx, 0, channel.forkId)
   const signature = signer.sign(channel.keyIndex, { key: 'htlc', perCommitmentPoint }, hash)
   const type = otherSighashType(channel.type.format)
   const witness = htlcTransactionWitness(remoteSignature, type, signature, preimage, output.witnessScript)

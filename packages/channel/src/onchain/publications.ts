@@ -133,6 +133,7 @@ const commitmentPublication = (channel: Channel, own: OwnCommitment, bid: Feerat
     anchorIndex: built.holderAnchorIndex,
     anchorScript: anchorScript(channel.local.fundingPubkey),
     keyIndex: channel.keyIndex,
+    ...(channel.forkId === undefined ? {} : { forkId: channel.forkId }),
     parentFeeSat: built.feeSat,
   }
 }

@@ -3,6 +3,7 @@
  * Which fee and which of the variants to offer is BOLT 2 (close.ts).
  */
 import {
+  forkSighashType,
   OP,
   outputLength,
   Sat,
@@ -89,7 +90,13 @@ export const simpleClosing = (terms: {
 
 /** What both sign. 32 bytes. */
 export const closingSighash = (channel: Channel, funding: Funding, tx: Tx): Uint8Array =>
-  sighashV0(tx, 0, fundingScript(channel.local.fundingPubkey, channel.remote.fundingPubkey), funding.capacitySat, SIGHASH.all)
+  sighashV0(
+    tx,
+    0,
+    fundingScript(channel.local.fundingPubkey, channel.remote.fundingPubkey),
+    funding.capacitySat,
+    forkSighashType(SIGHASH.all, channel.forkId ?? 0),
+  )
 
 /** Our signature, 64 bytes. */
 export const signClosing = (channel: Channel, funding: Funding, tx: Tx, signer: Signer): Uint8Array =>

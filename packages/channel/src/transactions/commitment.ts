@@ -33,6 +33,7 @@ export interface CommitmentTerms {
   readonly number: number
   readonly keys: CommitmentKeys
   readonly spec: CommitmentSpec
+  readonly forkId?: number | undefined
 }
 
 /** An HTLC that has an output. */
@@ -222,6 +223,7 @@ const termsOf = (
     number: contents.number,
     keys: commitmentKeys(holderParty, otherParty, contents.point),
     spec: contents.spec,
+    forkId: channel.forkId,
   }
 }
 

@@ -3,7 +3,7 @@
  * BOLT 3 § HTLC-Timeout and HTLC-Success Transactions; BOLT 5 § Generation of HTLC Transactions.
  * Under anchors the transaction pays no fee and the other side signs only its first input and output, so that inputs can be added.
  */
-import { p2wshOf, Sat, SIGHASH, sighashV0, txid, type Tx } from '@leyden/bitcoin'
+import { forkSighashType, p2wshOf, Sat, SIGHASH, sighashV0, txid, type Tx } from '@leyden/bitcoin'
 import type { CommitmentFormat } from '../state.ts'
 import { unsignedInput, type BuiltCommitment, type BuiltHtlc } from './commitment.ts'
 import { htlcTransactionWitness } from './scripts.ts'
@@ -31,11 +31,21 @@ export const htlcTransaction = (commitment: BuiltCommitment, { htlc, outputIndex
 
 /** What the other side of the holder signs of an HTLC transaction. 32 bytes. */
 export const otherHtlcSighash = (commitment: BuiltCommitment, built: BuiltHtlc, tx: Tx = htlcTransaction(commitment, built)) =>
-  sighashV0(tx, 0, built.witnessScript, built.valueSat, otherSighashType(commitment.terms.format))
+  sighashV0(
+    tx,
+    0,
+    built.witnessScript,
+    built.valueSat,
+    forkSighashType(otherSighashType(commitment.terms.format), commitment.terms.forkId ?? 0),
+  )
 
 /** What the holder signs: everything. With anchors call it when the wallet's inputs are in. `inputIndex` is where the HTLC is spent. */
-export const holderHtlcSighash = (built: Pick<BuiltHtlc, 'witnessScript' | 'valueSat'>, tx: Tx, inputIndex = 0): Uint8Array =>
-  sighashV0(tx, inputIndex, built.witnessScript, built.valueSat, SIGHASH.all)
+export const holderHtlcSighash = (
+  built: Pick<BuiltHtlc, 'witnessScript' | 'valueSat'>,
+  tx: Tx,
+  inputIndex = 0,
+  forkId = 0,
+): Uint8Array => sighashV0(tx, inputIndex, built.witnessScript, built.valueSat, forkSighashType(SIGHASH.all, forkId))
 
 /** Witness of an HTLC transaction; `preimage` makes it a success. */
 export const htlcWitness = (

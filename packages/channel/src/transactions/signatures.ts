@@ -3,7 +3,7 @@
  * BOLT 2 § Committing Updates So Far; BOLT 3 § Commitment Transaction.
  * The remote's signatures are the only thing about our commitment that cannot be derived again: state.ts keeps them in `active`.
  */
-import { SIGHASH, sighashV0, type Tx } from '@leyden/bitcoin'
+import { forkSighashType, SIGHASH, sighashV0, type Tx } from '@leyden/bitcoin'
 import { ecdsaVerify } from '@leyden/crypto'
 import type { Signer } from '../env.ts'
 import type { Active, Channel } from '../state.ts'
@@ -21,7 +21,13 @@ export interface CommitmentSignatures {
 
 /** What both sign of a commitment. 32 bytes. */
 export const commitmentSighash = (built: BuiltCommitment): Uint8Array =>
-  sighashV0(built.tx, 0, built.fundingScript, built.terms.funding.capacitySat, SIGHASH.all)
+  sighashV0(
+    built.tx,
+    0,
+    built.fundingScript,
+    built.terms.funding.capacitySat,
+    forkSighashType(SIGHASH.all, built.terms.forkId ?? 0),
+  )
 
 /** Our signatures for a commitment of the remote. */
 export const signRemoteCommitment = (channel: Channel, built: BuiltCommitment, signer: Signer): CommitmentSignatures => {
