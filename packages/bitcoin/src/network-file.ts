@@ -172,6 +172,17 @@ const networkOf = (file: Checked): Network => {
   })
 }
 
+/** The same from the text of a file. */
+export const networkFromText = (text: string): Network | readonly string[] => {
+  let content: unknown
+  try {
+    content = JSON.parse(text)
+  } catch (error) {
+    return [`is not JSON: ${(error as Error).message}`]
+  }
+  return networkFromFile(content)
+}
+
 /** The network of a file's content (parsed JSON), or what is wrong with it, a line for each field: its name, and what to do. */
 export const networkFromFile = (content: unknown): Network | readonly string[] => {
   const result = networkFileSchema.safeParse(content)

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { FeeratePerKw, Msat, p2wpkhOf, Sat, type Tx, Txid } from '@leyden/bitcoin'
+import { BlockHeight, chainHash, FeeratePerKw, Msat, networks, p2wpkhOf, Sat, type Tx, Txid } from '@leyden/bitcoin'
 import { hexToBytes } from '@leyden/codec'
 import { pointFromSecret } from '@leyden/crypto'
 import {
@@ -103,6 +103,37 @@ describe('open_channel', () => {
     const open = { ...message(pair, 'alice', 'open_channel'), fundingSatoshis: Sat(16_777_216n) }
     const answer = acceptChannel(open, opening(pair), pair.bob.env)
     expect(isViolation(answer) ? answer.code : 'accepted').toBe('funding_too_large')
+  })
+
+  it('gets the confirmations that its value needs, and is refused where no number is enough', () => {
+    const depthSteps = [
+      { mostSat: Sat(200_000n), blocks: 3 },
+      { mostSat: Sat(1_000_000n), blocks: 7 },
+    ]
+    const asked = (capacitySat: bigint): number | string => {
+      const pair = new Pair({ capacitySat, pushMsat: 0n })
+      const answer = acceptChannel(message(pair, 'alice', 'open_channel'), opening(pair), {
+        ...pair.bob.env,
+        policy: { ...defaultPolicy, depthSteps },
+      })
+      return isViolation(answer) ? answer.code : answer.channel.minimumDepthBlocks
+    }
+    expect([100_000n, 200_000n, 200_001n, 1_000_000n, 1_000_001n].map(asked)).toEqual([3, 3, 7, 7, 'funding_too_large'])
+    const pair = new Pair({ capacitySat: 500_000n, pushMsat: 0n, policy: { depthSteps } })
+    receive(pair, 'alice', message(pair, 'bob', 'accept_channel'))
+    expect(pair.alice.channel.minimumDepthBlocks).toBe(7)
+  })
+
+  it('is refused before a fork that is ahead, and remembers the fork after it', () => {
+    const pair = new Pair()
+    const at = (height: number) => {
+      const network = { ...networks.regtest, fork: { id: 9, height: 200 } }
+      const env = { ...pair.bob.env, network, height: BlockHeight(height) }
+      const open = { ...message(pair, 'alice', 'open_channel'), chainHash: chainHash(network) }
+      const answer = acceptChannel(open, opening(pair), env)
+      return isViolation(answer) ? answer.code : answer.channel.forkId
+    }
+    expect([at(198), at(199)]).toEqual(['fork_ahead', 9])
   })
 
   it('asks for anchors where both can, else for static_remotekey', () => {

@@ -5,7 +5,18 @@
  * receiver's Party. Nothing is broadcast before the other side has signed the first commitment, and that signature is durable.
  */
 import { equalBytes } from '@leyden/codec'
-import { chainHash, forkIdAt, Msat, outpointKey, Sat, type FeeratePerKw, type Tx, txid, type Txid, ZERO_HASH } from '@leyden/bitcoin'
+import {
+  chainHash,
+  forkIdAt,
+  Msat,
+  outpointKey,
+  Sat,
+  type FeeratePerKw,
+  type Tx,
+  txid,
+  type Txid,
+  ZERO_HASH,
+} from '@leyden/bitcoin'
 import {
   type AcceptChannel,
   ANNOUNCE_CHANNEL,

@@ -3,6 +3,7 @@ import * as fc from 'fast-check'
 import { Sat } from '@leyden/bitcoin'
 import {
   confirmationsFor,
+  confirmationSteps,
   DEFAULT_ATTACKER_SHARE,
   DEFAULT_CHANNELS_AT_ONCE,
   DEFAULT_MAX_LOSS_SAT,
@@ -217,5 +218,26 @@ describe('the confirmations of a channel', () => {
     expect(() => confirmationsFor({ valueSat, riskShare: 2 })).toThrow(RangeError)
     expect(() => confirmationsFor({ valueSat, channelsAtOnce: 0 })).toThrow(RangeError)
     expect(DEFAULT_ATTACKER_SHARE).toBe(0.1)
+  })
+})
+
+describe('the steps', () => {
+  it('say of every value what the rule says of it', () => {
+    const reward = fc.option(fc.bigInt({ min: 0n, max: 5_000_000_000n }), { nil: undefined })
+    fc.assert(
+      fc.property(
+        fc.bigInt({ min: 0n, max: 2_100_000_000_000_000n }),
+        reward,
+        fc.constantFrom(0, 0.1, 0.3, 0.45),
+        (value, per, share) => {
+          const rule = { attackerShare: share, ...(per === undefined ? {} : { rewardSat: Sat(per) }) }
+          const steps = confirmationSteps(rule)
+          const told = (valueSat: bigint): number | undefined => steps.find(({ mostSat }) => valueSat <= mostSat)?.blocks
+          for (const valueSat of [value, ...steps.slice(0, 3).map(({ mostSat }) => mostSat)])
+            expect(told(valueSat)).toBe(confirmationsFor({ ...rule, valueSat: Sat(valueSat) }))
+        },
+      ),
+      { numRuns: 25 },
+    )
   })
 })

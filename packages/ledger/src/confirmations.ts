@@ -5,7 +5,7 @@
  * Spending" (2014) § 2-4: exactly, as a negative binomial one. Both let him begin one block ahead and win with one block more.
  * Small odds are summed over what the attacker wins by, never as 1 minus the rest: so also 1e-12 is right.
  */
-import type { Sat } from '@leyden/bitcoin'
+import { MAX_MONEY, Sat } from '@leyden/bitcoin'
 
 /** Beyond this nobody waits, and sums would take long. */
 const MAX_CONFIRMATIONS = 10_000
@@ -161,4 +161,33 @@ export const confirmationsFor = (rule: ConfirmationRule): number | undefined => 
     if (gain <= forgoneBlocks(attackerShare, confirmations) * Number(rule.rewardSat)) return confirmations
   }
   return undefined
+}
+
+/** A channel of at most so much needs so many confirmations. */
+export type ConfirmationStep = { readonly mostSat: Sat; readonly blocks: number }
+
+/**
+ * {@link confirmationsFor} for every value at once, ascending: the first step whose `mostSat` a value does not exceed counts, and for
+ * what is above the last no number is enough. Throws RangeError likewise.
+ */
+export const confirmationSteps = (rule: Omit<ConfirmationRule, 'valueSat'>): readonly ConfirmationStep[] => {
+  const { attackerShare = DEFAULT_ATTACKER_SHARE, channelsAtOnce = DEFAULT_CHANNELS_AT_ONCE } = rule
+  const { leastConfirmations = 1, mostConfirmations = DEFAULT_MOST_CONFIRMATIONS, rewardSat } = rule
+  const maxLoss = Number(rule.maxLossSat ?? DEFAULT_MAX_LOSS_SAT)
+  const enough = (blocks: number, value: bigint): boolean =>
+    confirmationsFor({ ...rule, valueSat: Sat(value), leastConfirmations: blocks, mostConfirmations: blocks }) !== undefined
+  const steps: ConfirmationStep[] = []
+  let before = -1n
+  for (let blocks = leastConfirmations; blocks <= mostConfirmations && before < MAX_MONEY; blocks++) {
+    const chance = reorgProbability(attackerShare, blocks)
+    const paid = rewardSat === undefined ? Infinity : (forgoneBlocks(attackerShare, blocks) * Number(rewardSat)) / channelsAtOnce
+    const most = Math.min(Math.min(maxLoss, paid) / chance, Number(MAX_MONEY))
+    let mostSat = Number.isFinite(most) ? BigInt(Math.floor(most)) : MAX_MONEY
+    // Rounding may have gone either way by a hair.
+    if (mostSat > 0n && !enough(blocks, mostSat)) mostSat -= 1n
+    if (mostSat <= before || !enough(blocks, mostSat)) continue
+    steps.push({ mostSat: Sat(mostSat), blocks })
+    before = mostSat
+  }
+  return steps
 }

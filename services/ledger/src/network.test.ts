@@ -246,7 +246,7 @@ describe('new-network', () => {
     [{ signers: bytesToHex(POINTS[0]), threshold: '2' }, '--threshold: must be 1 to 1'],
     [{ threshold: '1' }, '--threshold: says how many of the --signers sign'],
     [{ forkOf: BASE }, '--fork-height: say at which height'],
-    [{ forkOf: '/nowhere/at/all.json', forkHeight: '5' }, 'there is no /nowhere/at/all.json'],
+    [{ forkOf: '/nowhere/at/all.json', forkHeight: '5' }, '/nowhere/at/all.json is not there'],
   ])('says what is wrong: %j', (flags, expected) => {
     expect(() => make(flags)).toThrow(expected)
   })
@@ -265,6 +265,6 @@ describe('the network of a configuration', () => {
     writeFileSync(path, readFileSync(BASE, 'utf8').replace('"p2p":', '"p2q":'))
     expect(() => readNetworkFile(path)).toThrow(`${path}: ports.p2p: must be a whole number`)
     writeFileSync(path, '{')
-    expect(() => readNetworkFile(path)).toThrow(`${path} cannot be read as JSON`)
+    expect(() => readNetworkFile(path)).toThrow(`${path}: is not JSON: `)
   })
 })

@@ -2,23 +2,20 @@
 import { readFileSync } from 'node:fs'
 import { hexToBytes } from '@leyden/codec'
 import { customSignet, decodeWif, networks, type Network } from '@leyden/bitcoin'
-import { networkFromFile } from '@leyden/bitcoin/network-file'
+import { networkFromText } from '@leyden/bitcoin/network-file'
 import { ConfigError, type LedgerConfig } from './config.ts'
 
 /** Reads a network file. Throws {@link ConfigError} that names the file, and each field that is wrong. */
 export const readNetworkFile = (path: string): Network => {
-  let content: unknown
+  let text: string
   try {
-    content = JSON.parse(readFileSync(path, 'utf8'))
+    text = readFileSync(path, 'utf8')
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException
-    throw new ConfigError(
-      code === 'ENOENT'
-        ? `networkFile: there is no ${path}: make one with leyden-ledger new-network`
-        : `networkFile: ${path} cannot be read as JSON: ${message}`,
-    )
+    const why = code === 'ENOENT' ? 'is not there: make one with leyden-ledger new-network' : `cannot be read: ${message}`
+    throw new ConfigError(`networkFile: ${path} ${why}`)
   }
-  const network = networkFromFile(content)
+  const network = networkFromText(text)
   if ('name' in network) return network
   throw new ConfigError(network.map((line) => `${path}: ${line}`).join('\n'))
 }

@@ -44,7 +44,8 @@ describe('loadConfig', () => {
       feeBaseMsat: 1000,
       feeProportionalMillionths: 100,
       cltvExpiryDelta: 80,
-      minimumDepth: 3,
+      attackerPercent: 10,
+      maxLossSat: 10_000,
     })
   })
 
@@ -105,7 +106,7 @@ describe('loadConfig', () => {
       expect(refused()).toMatch(/leyden\.json must hold one JSON object of settings$/)
     }
     file({ alais: 'x' })
-    expect(refused()).toMatch(/leyden\.json: unknown setting "alais"; known are network, alias, /)
+    expect(refused()).toMatch(/leyden\.json: unknown setting "alais"; known are network, networkFile, alias, /)
   })
 
   it('refuses flags that it does not know, in either spelling of those that it does', () => {

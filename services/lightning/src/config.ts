@@ -35,6 +35,8 @@ const integer = (least: number, most: number) =>
 
 export const configSchema = z.strictObject({
   network: z.enum(['regtest', 'signet', 'testnet4', 'mainnet']).default('regtest'),
+  /** A network of one's own, in place of `network`: the ledger's file. */
+  networkFile: z.string().min(1).optional(),
   /** Up to 32 bytes of UTF-8, shown to others. */
   alias: z
     .string()
@@ -59,8 +61,12 @@ export const configSchema = z.strictObject({
   feeBaseMsat: integer(0, 10_000_000).default(1000),
   feeProportionalMillionths: integer(0, 1_000_000).default(100),
   cltvExpiryDelta: integer(18, 2016).default(80),
-  /** Confirmations that a funding transaction needs. */
-  minimumDepth: integer(1, 144).default(3),
+  /** Confirmations that a channel of any value needs. Left out: by its value, specs/security-model.md. */
+  minimumDepth: integer(1, 144).optional(),
+  /** The most work, in percent of all, that one attacker is thought to have. */
+  attackerPercent: integer(1, 45).default(10),
+  /** What a channel may lose on average to such an attacker, satoshis. */
+  maxLossSat: integer(1, 1_000_000_000).default(10_000),
 })
 export type Config = z.output<typeof configSchema> & { readonly datadir: string }
 

@@ -11,13 +11,14 @@ import {
   type ChannelEnv,
   channelKind,
   type ChannelPolicy,
+  type DepthStep,
   createSigner,
   defaultPolicy,
   type OpenRequest,
   type Refusal,
   resume,
 } from '@leyden/channel'
-import { type BlockHeight, chainHash, type FeeratePerKw, Msat, type Network, txid } from '@leyden/bitcoin'
+import { type BlockHeight, chainHash, type FeeratePerKw, ledgerId, Msat, type Network, txid } from '@leyden/bitcoin'
 import { isValidPoint, pointFromSecret } from '@leyden/crypto'
 import type { ChainSource, FeeEstimates } from '@leyden/link'
 import {
@@ -85,11 +86,13 @@ export interface NodeConfig {
   readonly announce: readonly string[]
   readonly relay: RelayPolicy
   readonly minimumDepthBlocks: number
+  /** In its place, by value, on this height. */
+  readonly depthSteps?: (height: BlockHeight) => readonly DepthStep[]
   readonly policy?: Partial<ChannelPolicy>
 }
 
 /** Whose data this is: channels cannot be used with another seed or on another network. */
-const identityKind = recordKind<{ readonly nodeId: NodeId; readonly network: string }>('identity', 1)
+const identityKind = recordKind<{ readonly nodeId: NodeId; readonly network: string; readonly ledger?: string }>('identity', 1)
 /** A peer that we have channels with, and where it was reached. */
 interface KnownPeer {
   readonly addresses: readonly string[]
@@ -195,6 +198,9 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
   const events = createEventLog(store, clock, () => drive.states(eventCounterKind).get(ONLY)?.last ?? 0)
   await drive.load()
   const identity = drive.states(identityKind).get(ONLY)
+  const ledger = ledgerId(network)
+  if (identity?.ledger !== undefined && identity.network === network.name && identity.ledger !== ledger)
+    throw new Error(`the data are of another ledger named ${network.name}: choose another data directory, or its network file`)
   if (identity !== undefined && (identity.nodeId !== nodeId || identity.network !== network.name))
     throw new Error(
       identity.network === network.name
@@ -214,13 +220,17 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
     minimum: minimumFeeratePerKw,
   })
 
+  const policyAt = (height: BlockHeight): ChannelPolicy =>
+    config.depthSteps === undefined ? policy : { ...policy, depthSteps: config.depthSteps(height) }
+  const heightIn = (batch: Batch<NodeEffect>): BlockHeight => batch.get(walletKind, ONLY)?.tip.height ?? (0 as BlockHeight)
+
   const env = (batch: Batch<NodeEffect>): ChannelEnv => ({
     network,
     nodeId,
-    height: batch.get(walletKind, ONLY)?.tip.height ?? (0 as BlockHeight),
+    height: heightIn(batch),
     feerates: feeratesFrom(chain.fees()),
     signer,
-    policy,
+    policy: policyAt(heightIn(batch)),
     isTaken: (id) => {
       if (batch.get(channelKind, id) !== undefined) return true
       for (const [, channel] of batch.all(channelKind)) if (channel.temporaryChannelId === id) return true
@@ -487,7 +497,7 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
   // ---- after a start: re-arm, never re-decide
 
   await drive.submit((batch) => {
-    if (identity === undefined) batch.set(identityKind, ONLY, { nodeId, network: network.name })
+    if (identity === undefined) batch.set(identityKind, ONLY, { nodeId, network: network.name, ledger })
     for (const [, channel] of batch.all(channelKind)) {
       if (!isLive(channel)) continue
       channels.perform(batch, channel, resume(channel, env(batch)))

@@ -3,7 +3,6 @@
  */
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { networks } from '@leyden/bitcoin'
 import { backendName, randomBytes, selfTest } from '@leyden/crypto'
 import { bytesToHex } from '@leyden/codec'
 import { lmdbStore } from '@leyden/runtime/store/lmdb'
@@ -14,6 +13,8 @@ import { type Config, ConfigError, loadConfig } from './config.ts'
 import { defaultDatadir } from './datadir.ts'
 import { serveHttp } from './http.ts'
 import type { Log } from './log.ts'
+import { depthOf } from './funding-depth.ts'
+import { networkOf } from './network.ts'
 import { createNode } from './node.ts'
 import { loadSeed } from './seed-file.ts'
 import { systemClock, systemRandom } from './system.ts'
@@ -39,7 +40,7 @@ export interface Running {
 export const startLightning = async (config: Config, log: Log): Promise<Running> => {
   selfTest()
   mkdirSync(config.datadir, { recursive: true, mode: 0o700 })
-  const network = networks[config.network]
+  const network = networkOf(config)
   const closing: (() => Promise<void> | void)[] = []
   const stop = async (): Promise<void> => {
     for (const close of closing.splice(0).toReversed()) await close()
@@ -67,7 +68,7 @@ export const startLightning = async (config: Config, log: Log): Promise<Running>
         feeProportionalMillionths: config.feeProportionalMillionths,
         cltvExpiryDelta: config.cltvExpiryDelta,
       },
-      minimumDepthBlocks: config.minimumDepth,
+      ...depthOf(config, network),
     })
     closing.push(() => node.stop())
     const listening: string[] = []
@@ -91,6 +92,7 @@ export const startLightning = async (config: Config, log: Log): Promise<Running>
 const args = {
   datadir: { type: 'string', description: 'directory of seed, database and token', valueHint: defaultDatadir() },
   network: { type: 'string', description: 'regtest, signet, testnet4 or mainnet', valueHint: 'regtest' },
+  networkFile: { type: 'string', description: "a network of your own: the ledger's network file", valueHint: 'path' },
   alias: { type: 'string', description: 'the name that others see' },
   listen: {
     type: 'string',
@@ -107,7 +109,9 @@ const args = {
   feeBaseMsat: { type: 'string', description: 'base fee for forwarding' },
   feeProportionalMillionths: { type: 'string', description: 'proportional fee for forwarding' },
   cltvExpiryDelta: { type: 'string', description: 'blocks that forwarding takes' },
-  minimumDepth: { type: 'string', description: 'confirmations of a funding transaction' },
+  minimumDepth: { type: 'string', description: 'confirmations that a channel needs (default: by its value, on regtest 3)' },
+  attackerPercent: { type: 'string', description: 'the most work that one attacker may have, in percent', valueHint: '10' },
+  maxLossSat: { type: 'string', description: 'what a channel may lose on average to him', valueHint: '10000' },
 } as const satisfies ArgsDef
 
 /** `leyden start`: runs until a signal, a fault, or a reason not to start. */

@@ -14,6 +14,7 @@ import {
   isAddressProblem,
   Msat,
   networks,
+  type Network,
   Sat,
   Txid,
 } from '@leyden/bitcoin'
@@ -214,6 +215,7 @@ export const createWalletService = (node: Node, { token, version, listening }: W
   const startedMs = node.clock.now()
   const tokenHash = sha256(utf8Encode(token))
   const { network, keys, drive } = node
+  const known: readonly Network[] = [network, ...Object.values(networks).filter((one) => one !== network)]
 
   const wallet = (): Wallet => {
     const found = node.wallet()
@@ -551,7 +553,7 @@ export const createWalletService = (node: Node, { token, version, listening }: W
         const expiresAt = invoiceExpiry(invoice) * 1000
         return {
           kind: 'bolt11',
-          network: Object.values(networks).find((one) => one.bolt11Prefix === invoice.prefix)?.name ?? invoice.prefix,
+          network: known.find((one) => one.bolt11Prefix === invoice.prefix)?.name ?? invoice.prefix,
           paymentHash: invoice.paymentHash,
           ...(invoice.amountMsat === undefined ? {} : { amountMsat: jsonInteger(invoice.amountMsat) }),
           ...(invoice.description === undefined ? {} : { description: invoice.description }),
@@ -565,7 +567,7 @@ export const createWalletService = (node: Node, { token, version, listening }: W
           routeHints: invoice.routeHints.length,
         }
       }
-      for (const one of Object.values(networks)) {
+      for (const one of known) {
         const script = decodeAddress(trimmed, one)
         if (!isAddressProblem(script))
           return { kind: 'address', network: one.name, address: trimmed, type: classifyScript(script).type }
