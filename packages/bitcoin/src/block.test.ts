@@ -22,7 +22,7 @@ import { sigOpsCost } from './consensus/tx.ts'
 import { hashFromHex } from './ids.ts'
 import { verifyTx } from './interpreter.ts'
 import { chainHash, customNetwork, networks } from './networks.ts'
-import { readOutput, txid, txTotalSize, type TxOutput } from './tx.ts'
+import { readOutput, txid, txTotalSize, wtxid, type TxOutput } from './tx.ts'
 
 const root = process.env['LEYDEN_VECTORS'] ?? fileURLToPath(new URL('../../../../shared/vectors', import.meta.url))
 const absent = !existsSync(`${root}/blocks`)
@@ -52,6 +52,12 @@ describe.skipIf(absent)('raw blocks (skipped without LEYDEN_VECTORS)', () => {
     const bytes = load(name)
     const block = decodeBlock(bytes)
     expect(equalBytes(encodeBlock(block), bytes)).toBe(true)
+    // Copies know nothing of the bytes they came from
+    const copy = { ...block, transactions: block.transactions.map((tx) => ({ ...tx })) }
+    expect(equalBytes(encodeBlock(copy), bytes)).toBe(true)
+    expect(blockTotalSize(copy)).toBe(bytes.length)
+    expect(blockWeight(copy)).toBe(blockWeight(block))
+    expect(copy.transactions.map(wtxid)).toEqual(block.transactions.map(wtxid))
     expect(blockTotalSize(block)).toBe(bytes.length)
     expect(merkleRoot(block.transactions.map(txid))).toBe(block.header.merkleRoot)
     expect(checkBlock(block, network)).toBeUndefined()

@@ -61,8 +61,8 @@ export const blockCodec: Codec<Block> = {
   },
 }
 
-const toBytes = <T>(codec: Codec<T>, value: T): Uint8Array => {
-  const w = new Writer()
+const toBytes = <T>(codec: Codec<T>, value: T, capacity: number): Uint8Array => {
+  const w = new Writer(capacity)
   codec.encode(w, value)
   return w.finish()
 }
@@ -75,10 +75,10 @@ const fromBytes = <T>(codec: Codec<T>, bytes: Uint8Array): T => {
 }
 
 /** 80 bytes. */
-export const encodeHeader = (header: BlockHeader): Uint8Array => toBytes(headerCodec, header)
+export const encodeHeader = (header: BlockHeader): Uint8Array => toBytes(headerCodec, header, HEADER_BYTES)
 /** Exactly 80 bytes. Throws DecodeError. */
 export const decodeHeader = (bytes: Uint8Array): BlockHeader => fromBytes(headerCodec, bytes)
-export const encodeBlock = (block: Block): Uint8Array => toBytes(blockCodec, block)
+export const encodeBlock = (block: Block): Uint8Array => toBytes(blockCodec, block, blockTotalSize(block))
 /** Whole input. Throws DecodeError. No size limit but consensus (checkBlock) applies. */
 export const decodeBlock = (bytes: Uint8Array): Block => fromBytes(blockCodec, bytes)
 

@@ -1,4 +1,4 @@
-import { DecodeError, hexToBytes } from '@leyden/codec'
+import { concat, DecodeError, hexToBytes, Reader } from '@leyden/codec'
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { outpointFromKey, outpointKey, Txid, txidFromBytes, txidToBytes } from './ids.ts'
@@ -9,6 +9,7 @@ import {
   encodeTx,
   encodeTxWithoutWitness,
   txBaseSize,
+  txCodec,
   txid,
   txTotalSize,
   txVsize,
@@ -64,10 +65,34 @@ describe('transactions', () => {
       ),
     ).not.toThrow()
   })
+  it('property: one that was decoded and a copy of its fields have the same ids, sizes and bytes', () => {
+    const told = (tx: Tx) => [
+      txid(tx),
+      wtxid(tx),
+      txBaseSize(tx),
+      txTotalSize(tx),
+      String(encodeTx(tx)),
+      String(encodeTxWithoutWitness(tx)),
+    ]
+    expect(() =>
+      fc.assert(
+        fc.property(txs, fc.nat(9), (tx, before) => {
+          const r = new Reader(concat(new Uint8Array(before), encodeTx(tx), new Uint8Array(3)))
+          r.bytes(before)
+          const decoded = txCodec.decode(r)
+          expect(r.remaining).toBe(3)
+          expect(told(decoded)).toEqual(told(tx))
+          expect(told(decoded)).toEqual(told({ ...decoded }))
+        }),
+        { numRuns: 60 },
+      ),
+    ).not.toThrow()
+  })
   it('property: any bytes decode or throw DecodeError, and what decodes encodes to the same bytes', () => {
     const holds = (input: Uint8Array): boolean => {
       try {
-        return String(encodeTx(decodeTx(input))) === String(input)
+        // A copy knows nothing of the bytes it came from
+        return String(encodeTx({ ...decodeTx(input) })) === String(input)
       } catch (error) {
         return error instanceof DecodeError
       }

@@ -102,21 +102,24 @@ const writeTx = (w: Writer, tx: Tx, withWitness: boolean): void => {
   w.u32le(tx.lockTime)
 }
 
-const readInput = (r: Reader): TxInput => {
+/** An input while its transaction is read: its witness comes after all outputs. */
+type ReadInput = Omit<TxInput, 'witness'> & { witness: readonly Uint8Array[] }
+
+const readInput = (r: Reader): ReadInput => {
   const outpoint = { txid: txidFromBytes(r.bytes(32)), vout: r.u32le() }
   const scriptSig = readVarBytes(r)
   return { outpoint, scriptSig, sequence: r.u32le(), witness: NO_WITNESS }
 }
 
-const readInputs = (r: Reader, count: number): TxInput[] => {
-  const inputs: TxInput[] = []
+const readInputs = (r: Reader, count: number): ReadInput[] => {
+  const inputs: ReadInput[] = []
   for (let i = 0; i < count; i++) inputs.push(readInput(r))
   return inputs
 }
 
 /** The amount is the int64 of the bytes, unchecked: see checkTx. */
 export const readOutput = (r: Reader): TxOutput => {
-  const value = BigInt.asIntN(64, r.u64le()) as Sat
+  const value = r.i64le() as Sat
   return { value, scriptPubKey: readVarBytes(r) }
 }
 
@@ -134,43 +137,91 @@ export const readWitness = (r: Reader): Uint8Array[] => {
   return witness
 }
 
+/**
+ * What is known of a transaction beside its fields. `bytes` are those it was decoded from: encodings that are not canonical do not
+ * decode, so they are what encoding would give. Its witness begins at `witnessAt`, 0 for none.
+ */
+type Facts = {
+  readonly bytes: Uint8Array | undefined
+  readonly witnessAt: number
+  txid: Txid | undefined
+  wtxid: Wtxid | undefined
+}
+
+const allFacts = new WeakMap<Tx, Facts>()
+
+const factsOf = (tx: Tx): Facts => {
+  let facts = allFacts.get(tx)
+  if (facts === undefined) {
+    facts = { bytes: undefined, witnessAt: 0, txid: undefined, wtxid: undefined }
+    allFacts.set(tx, facts)
+  }
+  return facts
+}
+
+const withBytes = (tx: Tx, r: Reader, start: number, witnessAt: number): Tx => {
+  allFacts.set(tx, { bytes: r.since(start), witnessAt, txid: undefined, wtxid: undefined })
+  return tx
+}
+
 const readTx = (r: Reader): Tx => {
+  const start = r.position
   const version = r.u32le()
   let inputCount = readCount(r, MIN_INPUT_BYTES, 'inputs')
   let flags = 0
   if (inputCount === 0) {
     flags = r.u8()
-    if (flags === 0) return { version, inputs: [], outputs: [], lockTime: r.u32le() }
+    if (flags === 0) return withBytes({ version, inputs: [], outputs: [], lockTime: r.u32le() }, r, start, 0)
     if (flags !== 1) throw new DecodeError('invalid', `unknown transaction flags ${flags}`)
     inputCount = readCount(r, MIN_INPUT_BYTES, 'inputs')
   }
-  let inputs = readInputs(r, inputCount)
+  const inputs = readInputs(r, inputCount)
   const outputs = readOutputs(r)
+  let witnessAt = 0
   if (flags === 1) {
-    inputs = inputs.map((input) => ({ ...input, witness: readWitness(r) }))
+    witnessAt = r.position - start
+    for (const input of inputs) input.witness = readWitness(r)
     if (inputs.every((input) => input.witness.length === 0))
       throw new DecodeError('not_canonical', 'witness marker without a witness')
   }
-  return { version, inputs, outputs, lockTime: r.u32le() }
+  return withBytes({ version, inputs, outputs, lockTime: r.u32le() }, r, start, witnessAt)
+}
+
+/** Version, and marker and flag behind it. */
+const HEAD_BYTES = 4
+const MARKER_BYTES = 2
+const LOCK_TIME_BYTES = 4
+
+const writeWhole = (w: Writer, tx: Tx): void => {
+  const bytes = allFacts.get(tx)?.bytes
+  if (bytes === undefined) writeTx(w, tx, hasWitness(tx))
+  else w.bytes(bytes)
+}
+
+const writeBase = (w: Writer, tx: Tx): void => {
+  const facts = allFacts.get(tx)
+  if (facts?.bytes === undefined) return writeTx(w, tx, false)
+  const { bytes, witnessAt } = facts
+  if (witnessAt === 0) return w.bytes(bytes)
+  w.bytes(bytes.subarray(0, HEAD_BYTES))
+  w.bytes(bytes.subarray(HEAD_BYTES + MARKER_BYTES, witnessAt))
+  w.bytes(bytes.subarray(bytes.length - LOCK_TIME_BYTES))
 }
 
 /** BIP 144: the witness form when an input has a witness, else the old form. */
-export const txCodec: Codec<Tx> = {
-  encode: (w, tx) => writeTx(w, tx, hasWitness(tx)),
-  decode: readTx,
-}
+export const txCodec: Codec<Tx> = { encode: writeWhole, decode: readTx }
 
 /** Bytes as they travel; with witness when there is one. */
 export const encodeTx = (tx: Tx): Uint8Array => {
-  const w = new Writer()
-  writeTx(w, tx, hasWitness(tx))
+  const w = new Writer(txTotalSize(tx))
+  writeWhole(w, tx)
   return w.finish()
 }
 
 /** The old form, which the txid commits to. */
 export const encodeTxWithoutWitness = (tx: Tx): Uint8Array => {
-  const w = new Writer()
-  writeTx(w, tx, false)
+  const w = new Writer(txBaseSize(tx))
+  writeBase(w, tx)
   return w.finish()
 }
 
@@ -192,29 +243,22 @@ export const decodeTxWithoutWitness = (bytes: Uint8Array): Tx => {
   return tx
 }
 
-const txids = new WeakMap<Tx, Txid>()
-const wtxids = new WeakMap<Tx, Wtxid>()
-
 /** Double SHA-256 without witness, display order. */
 export const txid = (tx: Tx): Txid => {
-  let id = txids.get(tx)
-  if (id === undefined) {
-    id = txidFromBytes(sha256d(encodeTxWithoutWitness(tx)))
-    txids.set(tx, id)
-  }
-  return id
+  const facts = factsOf(tx)
+  return (facts.txid ??= txidFromBytes(sha256d(facts.witnessAt === 0 ? wholeOf(tx, facts, false) : encodeTxWithoutWitness(tx))))
 }
 
 /** Double SHA-256 with witness, display order. Equal to the txid when there is none. */
 export const wtxid = (tx: Tx): Wtxid => {
   if (!hasWitness(tx)) return txid(tx) as string as Wtxid
-  let id = wtxids.get(tx)
-  if (id === undefined) {
-    id = wtxidFromBytes(sha256d(encodeTx(tx)))
-    wtxids.set(tx, id)
-  }
-  return id
+  const facts = factsOf(tx)
+  return (facts.wtxid ??= wtxidFromBytes(sha256d(wholeOf(tx, facts, true))))
 }
+
+/** The bytes it was decoded from, not to be written to, or else freshly encoded ones. */
+const wholeOf = (tx: Tx, { bytes }: Facts, withWitness: boolean): Uint8Array =>
+  bytes ?? (withWitness ? encodeTx(tx) : encodeTxWithoutWitness(tx))
 
 const varBytesLength = (b: Uint8Array): number => compactSizeLength(b.length) + b.length
 
@@ -230,6 +274,9 @@ export const outputLength = (output: TxOutput): number => 8 + varBytesLength(out
 
 /** Bytes without witness. */
 export const txBaseSize = (tx: Tx): number => {
+  const facts = allFacts.get(tx)
+  if (facts?.bytes !== undefined)
+    return facts.witnessAt === 0 ? facts.bytes.length : facts.witnessAt - MARKER_BYTES + LOCK_TIME_BYTES
   let n = 8 + compactSizeLength(tx.inputs.length) + compactSizeLength(tx.outputs.length)
   for (const input of tx.inputs) n += 40 + varBytesLength(input.scriptSig)
   for (const output of tx.outputs) n += outputLength(output)
@@ -238,6 +285,8 @@ export const txBaseSize = (tx: Tx): number => {
 
 /** Bytes of encodeTx(tx). */
 export const txTotalSize = (tx: Tx): number => {
+  const bytes = allFacts.get(tx)?.bytes
+  if (bytes !== undefined) return bytes.length
   let n = txBaseSize(tx)
   if (hasWitness(tx)) {
     n += 2

@@ -87,7 +87,7 @@ export class Writer {
 
   /** The bytes written, in an array of exactly that length. */
   finish(): Uint8Array {
-    return this.#buffer.slice(0, this.#length)
+    return this.#length === this.#buffer.length ? this.#buffer : this.#buffer.slice(0, this.#length)
   }
 }
 
@@ -148,6 +148,13 @@ export class Reader {
   }
   u64le(): bigint {
     return this.#view.getBigUint64(this.#take(8), true)
+  }
+  i64le(): bigint {
+    return this.#view.getBigInt64(this.#take(8), true)
+  }
+  /** A view of what was read since the reader was at `position`. */
+  since(position: number): Uint8Array {
+    return this.#bytes.subarray(position, this.#at)
   }
   /** All that is left, as a view. */
   rest(): Uint8Array {
