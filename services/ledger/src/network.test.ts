@@ -1,19 +1,21 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { bytesToHex, concat, hexToBytes } from '@leyden/codec'
-import { derFromCompact, ecdsaSignLowR, pointFromSecret } from '@leyden/crypto'
+import { bytesToHex, hexToBytes } from '@leyden/codec'
+import { pointFromSecret, taprootTweakPoint, xOnlyFromPoint } from '@leyden/crypto'
 import {
   blockHash,
   encodeWif,
   forkIdAt,
-  forkSighashType,
+  multisigScript,
   networks,
   p2pkhOf,
+  p2shOf,
+  p2tr,
   p2wpkhOf,
+  p2wshOf,
   Sat,
   SIGHASH,
-  sighashV0,
   txid,
   type Block,
   type BlockHash,
@@ -27,6 +29,7 @@ import { startLedger } from './daemon.ts'
 import { createLedgerEngine, type LedgerEngine } from './engine.ts'
 import { networkOf, readNetworkFile } from './network.ts'
 import { newNetworkFile } from './new-network.ts'
+import { signInput } from './rpc/sign.ts'
 import { ANYONE, outputOf, pay, virtualClock } from './testing.ts'
 
 const directory = mkdtempSync(join(tmpdir(), 'leyden-network-'))
@@ -35,7 +38,7 @@ afterAll(() => rmSync(directory, { recursive: true }))
 const SECRETS = [11, 12, 13].map((n) => new Uint8Array(32).fill(n)) as [Uint8Array, Uint8Array, Uint8Array]
 const POINTS = SECRETS.map(pointFromSecret) as [Uint8Array, Uint8Array, Uint8Array]
 const NOW = 1_740_000_000
-const FORK_HEIGHT = 105
+const FORK_HEIGHT = 120
 
 type Flags = Parameters<typeof newNetworkFile>[0]
 /** The path of a file that new-network makes with these flags. */
@@ -55,14 +58,24 @@ const open = (network: Network, store: Store = memoryStore()): Promise<LedgerEng
 const blockAt = async (engine: LedgerEngine, height: number): Promise<Block> =>
   (await engine.blockByHash(engine.hashAtHeight(height as never) as BlockHash)) as Block
 
-/** A P2WPKH payment of a coinbase to our key, signed for the fork that the network has at this height. */
-const paymentFrom = (coinbase: Tx, network: Network, height: number, fee: bigint): Tx => {
-  const [point, secret] = [POINTS[0], SECRETS[0]]
-  const { value } = coinbase.outputs[0]!
-  const unsigned = pay([{ ...outputOf(coinbase), witness: [] }], [value - fee], { scriptPubKey: p2wpkhOf(point) })
-  const hash = sighashV0(unsigned, 0, p2pkhOf(point), value, forkSighashType(SIGHASH.all, forkIdAt(network, height)))
-  const signature = concat(derFromCompact(ecdsaSignLowR(hash, secret)), Uint8Array.of(SIGHASH.all))
-  return { ...unsigned, inputs: [{ ...unsigned.inputs[0]!, witness: [signature, point] }] }
+const TWO_OF_THREE = multisigScript(2, POINTS)
+/** Every way to ask for a signature that wallets and RPC know. */
+const KINDS = [
+  p2pkhOf(POINTS[0]),
+  p2shOf(TWO_OF_THREE),
+  p2wpkhOf(POINTS[0]),
+  p2shOf(p2wpkhOf(POINTS[0])),
+  p2wshOf(TWO_OF_THREE),
+  p2tr(taprootTweakPoint(xOnlyFromPoint(POINTS[0])).xonly),
+]
+
+/** A payment of a coinbase, signed for the fork that the network has at this height. */
+const paymentFrom = (coinbase: Tx, network: Network, height: number): Tx => {
+  const [spent] = coinbase.outputs as [Tx['outputs'][number]]
+  const tx = pay([{ ...outputOf(coinbase), witness: [] }], [spent.value - 1000n], { scriptPubKey: p2wpkhOf(POINTS[0]) })
+  const keys = SECRETS.map((secret, i) => ({ secret, point: POINTS[i]! }))
+  const options = { keys, scripts: [TWO_OF_THREE], copies: [], sighashType: SIGHASH.default, forkId: forkIdAt(network, height) }
+  return { ...tx, inputs: [signInput(tx, 0, [spent], options)] }
 }
 
 /** Engines of the old ledger and its two forks, all at the last block before the fork, with the coinbases that may be spent. */
@@ -72,7 +85,7 @@ const atTheFork = async () => {
     LedgerEngine,
     LedgerEngine,
   ]
-  await old.generateToAddress(FORK_HEIGHT - 1, p2wpkhOf(POINTS[0]))
+  for (let height = 1; height < FORK_HEIGHT; height++) await old.generateToAddress(1, KINDS[height % KINDS.length]!)
   const coinbases: Tx[] = []
   for (let height = 1; height < FORK_HEIGHT; height++) {
     const block = await blockAt(old, height)
@@ -93,19 +106,23 @@ describe('forks of one ledger', () => {
     const ledgers = { old, east, west }
     const networkOfLedger = { old: OLD, east: EAST, west: WEST }
     for (const [i, name] of (['old', 'east', 'west'] as const).entries()) {
-      const tx = paymentFrom(coinbases[i]!, networkOfLedger[name], FORK_HEIGHT, 1000n)
-      for (const other of ['old', 'east', 'west'] as const) {
-        const { status, rejection } = await ledgers[other].submitTransaction(tx, { dryRun: true })
-        const expected = other === name ? 'accepted' : 'mandatory-script-verify-flag-failed'
-        expect(rejection?.reason ?? status).toContain(expected)
+      for (const [kind] of KINDS.entries()) {
+        const tx = paymentFrom(coinbases[i * KINDS.length + kind]!, networkOfLedger[name], FORK_HEIGHT)
+        for (const other of ['old', 'east', 'west'] as const) {
+          const { status, rejection } = await ledgers[other].submitTransaction(tx, { dryRun: true })
+          const expected = other === name ? 'accepted' : 'mandatory-script-verify-flag-failed'
+          expect(rejection?.reason ?? status).toContain(expected)
+        }
+        expect((await ledgers[name].submitTransaction(tx)).status).toBe('accepted')
       }
-      expect((await ledgers[name].submitTransaction(tx)).status).toBe('accepted')
     }
-    // Blocks with a payment, and blocks that sign nothing.
+    const foreign = paymentFrom(coinbases[0]!, WEST, FORK_HEIGHT)
+    await expect(east.generateBlock(ANYONE, [foreign])).rejects.toThrow('mandatory-script-verify-flag-failed')
+    // Blocks with payments, and blocks that sign nothing.
     for (const name of ['old', 'east', 'west'] as const) {
       const [hash] = (await ledgers[name].generateToAddress(1, ANYONE)) as [BlockHash]
       const full = (await ledgers[name].blockByHash(hash)) as Block
-      expect(full.transactions).toHaveLength(2)
+      expect(full.transactions).toHaveLength(1 + KINDS.length)
       await ledgers[name].invalidateBlock(hash)
       const empty = await ledgers[name].generateBlock(ANYONE, [])
       for (const block of [full, empty])
@@ -122,8 +139,8 @@ describe('forks of one ledger', () => {
     const { east, coinbases } = await atTheFork()
     const below = await blockAt(east, FORK_HEIGHT - 1)
     await east.invalidateBlock(blockHash(below.header))
-    const early = paymentFrom(coinbases[0]!, EAST, FORK_HEIGHT - 1, 1000n)
-    const late = paymentFrom(coinbases[1]!, EAST, FORK_HEIGHT, 1000n)
+    const early = paymentFrom(coinbases[0]!, EAST, FORK_HEIGHT - 1)
+    const late = paymentFrom(coinbases[1]!, EAST, FORK_HEIGHT)
     const mempool = (): string[] => east.mempool().map(txid)
     const tell = async (tx: Tx): Promise<string> => (await east.submitTransaction(tx)).status
     expect([await tell(early), await tell(late), mempool()]).toEqual(['accepted', 'rejected', [txid(early)]])

@@ -9,6 +9,7 @@ import {
   decodeWif,
   encodeAddress,
   encodeTx,
+  forkIdAt,
   isAddressProblem,
   isOpSuccess,
   isUnspendable,
@@ -28,6 +29,7 @@ import {
   STANDARD_SCRIPT_FLAGS,
   Txid,
   verifyInput,
+  withForkId,
   type Tx,
   type TxInput,
   type TxOutput,
@@ -223,22 +225,26 @@ export const readKey = ({ network }: LedgerEngine, value: unknown): SigningKey &
 const UNKNOWN_OUTPUT: TxOutput = { value: Sat(0n), scriptPubKey: new Uint8Array(0) }
 
 /** Why an input is not finished, in Bitcoin Core's words. */
-const inputProblem = (tx: Tx, inputIndex: number, prevouts: readonly TxOutput[]): string | undefined => {
-  const failed = verifyInput({ tx, inputIndex, prevouts, flags: STANDARD_SCRIPT_FLAGS, cache: sighashCache(tx) })
+const inputProblem = (tx: Tx, inputIndex: number, prevouts: readonly TxOutput[], forkId: number): string | undefined => {
+  const flags = withForkId(STANDARD_SCRIPT_FLAGS, forkId)
+  const failed = verifyInput({ tx, inputIndex, prevouts, flags, cache: sighashCache(tx) })
   if (failed === undefined) return undefined
   if (failed === 'INVALID_STACK_OPERATION') return 'Unable to sign input, invalid stack size (possibly missing key)'
   if (failed === 'NULLFAIL') return 'CHECK(MULTI)SIG failing with non-zero signature (possibly need more signatures)'
   return scriptErrorText(failed)
 }
 
-const sign = (tx: Tx, keys: readonly SigningKey[], given: Given, sighashType: number): Json => {
+/** The fork that signatures in the next block commit to; 0 for none. */
+const nextForkId = (engine: LedgerEngine): number => forkIdAt(engine.network, engine.tip().height + 1)
+
+const sign = (tx: Tx, keys: readonly SigningKey[], given: Given, sighashType: number, forkId: number): Json => {
   const spent = tx.inputs.map(({ outpoint }) => given.outputs.get(outpointKey(outpoint)))
   const prevouts = spent.map((output) => output ?? UNKNOWN_OUTPUT)
   const allKnown = spent.every((output) => output !== undefined)
   const inputs = tx.inputs.map((input, i) => {
     const output = spent[i]
     if (output === undefined || (classifyScript(output.scriptPubKey).type === 'p2tr' && !allKnown)) return input
-    return signInput(tx, i, prevouts, { keys, scripts: given.scripts, copies: [], sighashType })
+    return signInput(tx, i, prevouts, { keys, scripts: given.scripts, copies: [], sighashType, forkId })
   })
   const signed: Tx = { ...tx, inputs }
   const errors = inputs.flatMap((input, i): Json[] => {
@@ -248,7 +254,7 @@ const sign = (tx: Tx, keys: readonly SigningKey[], given: Given, sighashType: nu
         RPC.type,
         `Missing amount for CTxOut(nValue=21000000.00000000, scriptPubKey=${bytesToHex(output.scriptPubKey).slice(0, 30)})`,
       )
-    const error = output === undefined ? 'Input not found or already spent' : inputProblem(signed, i, prevouts)
+    const error = output === undefined ? 'Input not found or already spent' : inputProblem(signed, i, prevouts, forkId)
     if (error === undefined) return []
     return [
       {
@@ -327,7 +333,7 @@ export const rawMethods: Methods = {
         if (output === undefined) throw new RpcError(RPC.verify, 'Input not found or already spent')
         return output
       })
-      const options = { keys: [], scripts: [], copies, sighashType: 1 }
+      const options = { keys: [], scripts: [], copies, sighashType: 1, forkId: nextForkId(engine) }
       return bytesToHex(encodeTx({ ...first, inputs: first.inputs.map((_, i) => signInput(first, i, spent, options)) }))
     },
   },
@@ -341,7 +347,7 @@ export const rawMethods: Methods = {
       const name = args.string(3, 'DEFAULT')
       const type = SIGHASH_TYPES.get(name)
       if (type === undefined) throw invalid(`'${name.slice(0, 100)}' is not a valid sighash parameter.`)
-      return sign(tx, keys, given, type)
+      return sign(tx, keys, given, type, nextForkId(engine))
     },
   },
 }

@@ -8,6 +8,7 @@ import { bigintToBytesBE, bytesToBigintBE, concat, equalBytes } from '@leyden/co
 import {
   buildScript,
   classifyScript,
+  forkSighashType,
   p2pkh,
   p2shOf,
   p2wshOf,
@@ -46,6 +47,8 @@ export type SignOptions = {
   /** Copies of the transaction whose signatures may be used. */
   readonly copies: readonly Tx[]
   readonly sighashType: number
+  /** What signatures commit to besides; 0 for nothing. */
+  readonly forkId: number
 }
 
 type Found = { readonly scriptSig: Uint8Array; readonly witness: readonly Uint8Array[] }
@@ -81,7 +84,7 @@ const pushesOf = (script: Uint8Array): Uint8Array[] => {
 export const signInput = (tx: Tx, inputIndex: number, spent: readonly TxOutput[], options: SignOptions): TxInput => {
   const input = tx.inputs[inputIndex] as TxInput
   const { value, scriptPubKey } = spent[inputIndex] as TxOutput
-  const { keys, sighashType } = options
+  const { keys, sighashType, forkId } = options
   const present = [tx, ...options.copies].flatMap(({ inputs }) => {
     const one = inputs[inputIndex]
     return one === undefined ? [] : [...pushesOf(one.scriptSig), ...one.witness]
@@ -91,7 +94,9 @@ export const signInput = (tx: Tx, inputIndex: number, spent: readonly TxOutput[]
   const mayMake = (sighashType & ~SIGHASH.anyoneCanPay) !== SIGHASH.single || inputIndex < tx.outputs.length
 
   const hashFor = (script: Uint8Array, version: Version, type: number): Uint8Array =>
-    version === 'base' ? sighashLegacy(tx, inputIndex, script, type) : sighashV0(tx, inputIndex, script, value, type, cache)
+    version === 'base'
+      ? sighashLegacy(tx, inputIndex, script, forkSighashType(type, forkId))
+      : sighashV0(tx, inputIndex, script, value, forkSighashType(type, forkId), cache)
 
   const signatureOf = (point: Uint8Array, script: Uint8Array, version: Version): Uint8Array | undefined => {
     const held = present.find((bytes) => {
@@ -145,7 +150,7 @@ export const signInput = (tx: Tx, inputIndex: number, spent: readonly TxOutput[]
       const xOnly = xOnlyFromPoint(pointCompress(key.point))
       const tweaked = equalBytes(taprootTweakPoint(xOnly).xonly, outputKey)
       if (!mayMake || (!tweaked && !equalBytes(xOnly, outputKey))) continue
-      const hash = sighashTaproot(tx, inputIndex, spent, sighashType, { cache })
+      const hash = sighashTaproot(tx, inputIndex, spent, forkSighashType(sighashType, forkId), { cache })
       const signature = schnorrSign(hash, tweaked ? taprootTweakSecret(key.secret) : key.secret, randomBytes(32))
       return [sighashType === SIGHASH.default ? signature : concat(signature, Uint8Array.of(sighashType))]
     }
