@@ -33,6 +33,7 @@ export {
   SEQUENCE_LOCKTIME_DISABLE_FLAG,
   SEQUENCE_LOCKTIME_MASK,
   SEQUENCE_LOCKTIME_TYPE_FLAG,
+  type SignatureMemory,
 } from './signature-check.ts'
 export * from './taproot.ts'
 export * from './tx.ts'

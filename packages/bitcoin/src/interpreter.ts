@@ -19,7 +19,7 @@ import {
   type OpCursor,
 } from './script.ts'
 import { sighashCache, type SighashCache } from './sighash.ts'
-import { inputChecker, type Checker } from './signature-check.ts'
+import { inputChecker, type Checker, type SignatureMemory } from './signature-check.ts'
 import { tapBranchHash, tapLeafHash, TAPSCRIPT_LEAF_VERSION } from './taproot.ts'
 import { witnessLength, type Tx, type TxOutput } from './tx.ts'
 
@@ -204,15 +204,24 @@ export type InputCheck = {
   readonly flags: number
   /** One for all inputs of the transaction makes n inputs cost O(n). */
   readonly cache?: SighashCache | undefined
+  /** Signatures found here are not checked again; valid ones are added. */
+  readonly signatures?: SignatureMemory | undefined
 }
 
 /** Undefined when the input may spend its output, else why not. Throws RangeError when an output is missing. */
-export const verifyInput = ({ tx, inputIndex, prevouts, flags, cache }: InputCheck): ScriptError | undefined => {
+export const verifyInput = ({ tx, inputIndex, prevouts, flags, cache, signatures }: InputCheck): ScriptError | undefined => {
   const input = tx.inputs[inputIndex]
   const spent = prevouts[inputIndex]
   if (input === undefined || spent === undefined || prevouts.length !== tx.inputs.length)
     throw new RangeError(`input ${inputIndex}: every spent output is needed`)
-  const checker = inputChecker({ tx, inputIndex, spent: prevouts, cache: cache ?? sighashCache(tx), forkId: forkIdOf(flags) })
+  const checker = inputChecker({
+    tx,
+    inputIndex,
+    spent: prevouts,
+    cache: cache ?? sighashCache(tx),
+    forkId: forkIdOf(flags),
+    signatures,
+  })
   return verifyScript({ scriptSig: input.scriptSig, scriptPubKey: spent.scriptPubKey, witness: input.witness, flags, checker })
 }
 
@@ -221,10 +230,11 @@ export const verifyTx = (
   tx: Tx,
   prevouts: readonly TxOutput[],
   flags: number,
+  signatures?: SignatureMemory,
 ): { readonly inputIndex: number; readonly error: ScriptError } | undefined => {
   const cache = sighashCache(tx)
   for (let inputIndex = 0; inputIndex < tx.inputs.length; inputIndex++) {
-    const error = verifyInput({ tx, inputIndex, prevouts, flags, cache })
+    const error = verifyInput({ tx, inputIndex, prevouts, flags, cache, signatures })
     if (error !== undefined) return { inputIndex, error }
   }
   return undefined

@@ -9,7 +9,7 @@ import { compactSize, Writer } from '@leyden/codec'
 import { sha256, sha256d, taggedHash } from '@leyden/crypto'
 import { OP } from './opcode.ts'
 import { readOp, type OpCursor } from './script.ts'
-import { outputLength, txBaseSize, writeOutpoint, writeOutput, writeVarBytes, type Tx, type TxOutput } from './tx.ts'
+import { writeOutpoint, writeOutput, writeVarBytes, type Tx, type TxOutput } from './tx.ts'
 import type { Sat } from './units.ts'
 
 export const SIGHASH = { default: 0, all: 1, none: 2, single: 3, anyoneCanPay: 0x80 } as const
@@ -21,61 +21,109 @@ export const SIGHASH = { default: 0, all: 1, none: 2, single: 3, anyoneCanPay: 0
  */
 export const forkSighashType = (type: number, forkId: number): number => ((type & 0xff) | (forkId << 8)) >>> 0
 
-const lazy = <T>(make: () => T): (() => T) => {
-  let made: { value: T } | undefined
-  return () => (made ??= { value: make() }).value
+/**
+ * Where everything here is written before it is hashed. Hashes that are part of a message are made before the message is begun: there is
+ * one such place.
+ */
+const scratch = new Writer(4096)
+const begin = (): Writer => {
+  scratch.clear()
+  return scratch
 }
 
-const hashOf = (bytes: number, write: (w: Writer) => void): Uint8Array => {
-  const w = new Writer(bytes)
-  write(w)
-  return sha256(w.finish())
+const hashOfOutput = (output: TxOutput): Uint8Array => {
+  const w = begin()
+  writeOutput(w, output)
+  return sha256(w.written())
 }
 
 /** Single SHA-256 over parts of one transaction, made when first asked for (BIP 341 names). */
-export type SighashCache = {
+export interface SighashCache {
   readonly tx: Tx
-  readonly prevouts: () => Uint8Array
-  readonly sequences: () => Uint8Array
-  readonly outputs: () => Uint8Array
-  readonly doublePrevouts: () => Uint8Array
-  readonly doubleSequences: () => Uint8Array
-  readonly doubleOutputs: () => Uint8Array
-  readonly amounts: (spent: readonly TxOutput[]) => Uint8Array
-  readonly scriptPubKeys: (spent: readonly TxOutput[]) => Uint8Array
+  prevouts(): Uint8Array
+  sequences(): Uint8Array
+  outputs(): Uint8Array
+  doublePrevouts(): Uint8Array
+  doubleSequences(): Uint8Array
+  doubleOutputs(): Uint8Array
+  /** These two remember the list of spent outputs that they saw last. */
+  amounts(spent: readonly TxOutput[]): Uint8Array
+  scriptPubKeys(spent: readonly TxOutput[]): Uint8Array
 }
 
-/** One for all inputs of a transaction. `amounts` and `scriptPubKeys` remember the list of spent outputs they saw last. */
-export const sighashCache = (tx: Tx): SighashCache => {
-  const prevouts = lazy(() =>
-    hashOf(36 * tx.inputs.length, (w) => tx.inputs.forEach((input) => writeOutpoint(w, input.outpoint))),
-  )
-  const sequences = lazy(() => hashOf(4 * tx.inputs.length, (w) => tx.inputs.forEach((input) => w.u32le(input.sequence))))
-  const outputs = lazy(() =>
-    hashOf(
-      tx.outputs.reduce((n, output) => n + outputLength(output), 0),
-      (w) => tx.outputs.forEach((output) => writeOutput(w, output)),
-    ),
-  )
-  const overSpent = (make: (spent: readonly TxOutput[]) => Uint8Array): ((spent: readonly TxOutput[]) => Uint8Array) => {
-    let last: { spent: readonly TxOutput[]; hash: Uint8Array } | undefined
-    return (spent) => (last?.spent === spent ? last : (last = { spent, hash: make(spent) })).hash
+class TxHashes implements SighashCache {
+  readonly tx: Tx
+  #prevouts: Uint8Array | undefined
+  #sequences: Uint8Array | undefined
+  #outputs: Uint8Array | undefined
+  #doublePrevouts: Uint8Array | undefined
+  #doubleSequences: Uint8Array | undefined
+  #doubleOutputs: Uint8Array | undefined
+  #spent: readonly TxOutput[] | undefined
+  #amounts: Uint8Array | undefined
+  #scriptPubKeys: Uint8Array | undefined
+
+  constructor(tx: Tx) {
+    this.tx = tx
   }
-  return {
-    tx,
-    prevouts,
-    sequences,
-    outputs,
-    doublePrevouts: lazy(() => sha256(prevouts())),
-    doubleSequences: lazy(() => sha256(sequences())),
-    doubleOutputs: lazy(() => sha256(outputs())),
-    amounts: overSpent((spent) =>
-      hashOf(8 * spent.length, (w) => spent.forEach((output) => w.u64le(BigInt.asUintN(64, output.value)))),
-    ),
-    scriptPubKeys: overSpent((spent) =>
-      hashOf(35 * spent.length, (w) => spent.forEach((output) => writeVarBytes(w, output.scriptPubKey))),
-    ),
+
+  prevouts(): Uint8Array {
+    if (this.#prevouts !== undefined) return this.#prevouts
+    const w = begin()
+    for (const { outpoint } of this.tx.inputs) writeOutpoint(w, outpoint)
+    return (this.#prevouts = sha256(w.written()))
   }
+  sequences(): Uint8Array {
+    if (this.#sequences !== undefined) return this.#sequences
+    const w = begin()
+    for (const { sequence } of this.tx.inputs) w.u32le(sequence)
+    return (this.#sequences = sha256(w.written()))
+  }
+  outputs(): Uint8Array {
+    if (this.#outputs !== undefined) return this.#outputs
+    const w = begin()
+    for (const output of this.tx.outputs) writeOutput(w, output)
+    return (this.#outputs = sha256(w.written()))
+  }
+  doublePrevouts(): Uint8Array {
+    return (this.#doublePrevouts ??= sha256(this.prevouts()))
+  }
+  doubleSequences(): Uint8Array {
+    return (this.#doubleSequences ??= sha256(this.sequences()))
+  }
+  doubleOutputs(): Uint8Array {
+    return (this.#doubleOutputs ??= sha256(this.outputs()))
+  }
+
+  #see(spent: readonly TxOutput[]): void {
+    if (this.#spent === spent) return
+    this.#spent = spent
+    this.#amounts = undefined
+    this.#scriptPubKeys = undefined
+  }
+  amounts(spent: readonly TxOutput[]): Uint8Array {
+    this.#see(spent)
+    if (this.#amounts !== undefined) return this.#amounts
+    const w = begin()
+    for (const { value } of spent) w.u64le(BigInt.asUintN(64, value))
+    return (this.#amounts = sha256(w.written()))
+  }
+  scriptPubKeys(spent: readonly TxOutput[]): Uint8Array {
+    this.#see(spent)
+    if (this.#scriptPubKeys !== undefined) return this.#scriptPubKeys
+    const w = begin()
+    for (const { scriptPubKey } of spent) writeVarBytes(w, scriptPubKey)
+    return (this.#scriptPubKeys = sha256(w.written()))
+  }
+}
+
+/** One for all inputs of a transaction. */
+export const sighashCache = (tx: Tx): SighashCache => new TxHashes(tx)
+
+const hashOfAnnex = (annex: Uint8Array): Uint8Array => {
+  const w = begin()
+  writeVarBytes(w, annex)
+  return sha256(w.written())
 }
 
 const cacheOf = (tx: Tx, cache: SighashCache | undefined): SighashCache => {
@@ -120,7 +168,7 @@ export const sighashLegacy = (tx: Tx, inputIndex: number, scriptCode: Uint8Array
   const none = (type & 0x1f) === SIGHASH.none
   if (single && inputIndex >= tx.outputs.length) return HASH_ONE.slice()
   const script = withoutCodeSeparators(scriptCode)
-  const w = new Writer(txBaseSize(tx) + script.length + 16)
+  const w = begin()
   w.u32le(tx.version)
   if (anyoneCanPay) {
     compactSize.encode(w, 1)
@@ -146,7 +194,7 @@ export const sighashLegacy = (tx: Tx, inputIndex: number, scriptCode: Uint8Array
   }
   w.u32le(tx.lockTime)
   w.u32le(type >>> 0)
-  return sha256d(w.finish())
+  return sha256d(w.written())
 }
 
 const ZERO_32 = new Uint8Array(32)
@@ -165,21 +213,23 @@ export const sighashV0 = (
   const anyoneCanPay = (type & SIGHASH.anyoneCanPay) !== 0
   const single = (type & 0x1f) === SIGHASH.single
   const none = (type & 0x1f) === SIGHASH.none
-  const w = new Writer(164 + scriptCode.length)
+  const paired = tx.outputs[inputIndex]
+  const prevouts = anyoneCanPay ? ZERO_32 : hashes.doublePrevouts()
+  const sequences = anyoneCanPay || single || none ? ZERO_32 : hashes.doubleSequences()
+  const outputs =
+    !single && !none ? hashes.doubleOutputs() : single && paired !== undefined ? sha256(hashOfOutput(paired)) : ZERO_32
+  const w = begin()
   w.u32le(tx.version)
-  w.bytes(anyoneCanPay ? ZERO_32 : hashes.doublePrevouts())
-  w.bytes(anyoneCanPay || single || none ? ZERO_32 : hashes.doubleSequences())
+  w.bytes(prevouts)
+  w.bytes(sequences)
   writeOutpoint(w, input.outpoint)
   writeVarBytes(w, scriptCode)
   w.u64le(BigInt.asUintN(64, value))
   w.u32le(input.sequence)
-  const paired = tx.outputs[inputIndex]
-  if (!single && !none) w.bytes(hashes.doubleOutputs())
-  else if (single && paired !== undefined) w.bytes(sha256(hashOf(outputLength(paired), (one) => writeOutput(one, paired))))
-  else w.bytes(ZERO_32)
+  w.bytes(outputs)
   w.u32le(tx.lockTime)
   w.u32le(type >>> 0)
-  return sha256d(w.finish())
+  return sha256d(w.written())
 }
 
 /** BIP 341 and 342: `leafHash` makes it a script spend; `codeSeparator` is the opcode position, 0xffffffff for none. */
@@ -218,36 +268,36 @@ export const sighashTaproot = (
   const hashes = cacheOf(tx, options.cache)
   const anyoneCanPay = (type & SIGHASH.anyoneCanPay) !== 0
   const outputType = type === SIGHASH.default ? SIGHASH.all : type & 3
-  const w = new Writer(256)
+  const paired = outputType === SIGHASH.single ? tx.outputs[inputIndex] : undefined
+  if (outputType === SIGHASH.single && paired === undefined) throw new RangeError(`SIGHASH_SINGLE: no output ${inputIndex}`)
+  const all = anyoneCanPay
+    ? undefined
+    : [hashes.prevouts(), hashes.amounts(spent), hashes.scriptPubKeys(spent), hashes.sequences()]
+  const outputs = outputType === SIGHASH.all ? hashes.outputs() : undefined
+  const pairedHash = paired === undefined ? undefined : hashOfOutput(paired)
+  const { annex } = options
+  const annexHash = annex === undefined ? undefined : hashOfAnnex(annex)
+
+  const w = begin()
   if (forkId !== 0) w.u32le(forkId)
   w.u8(0)
   w.u8(type)
   w.u32le(tx.version)
   w.u32le(tx.lockTime)
-  if (!anyoneCanPay) {
-    w.bytes(hashes.prevouts())
-    w.bytes(hashes.amounts(spent))
-    w.bytes(hashes.scriptPubKeys(spent))
-    w.bytes(hashes.sequences())
-  }
-  if (outputType === SIGHASH.all) w.bytes(hashes.outputs())
-  w.u8((options.leafHash === undefined ? 0 : 2) + (options.annex === undefined ? 0 : 1))
+  if (all !== undefined) for (const hash of all) w.bytes(hash)
+  if (outputs !== undefined) w.bytes(outputs)
+  w.u8((options.leafHash === undefined ? 0 : 2) + (annex === undefined ? 0 : 1))
   if (anyoneCanPay) {
     writeOutpoint(w, input.outpoint)
     writeOutput(w, spentHere)
     w.u32le(input.sequence)
   } else w.u32le(inputIndex)
-  const annex = options.annex
-  if (annex !== undefined) w.bytes(hashOf(annex.length + 9, (one) => writeVarBytes(one, annex)))
-  if (outputType === SIGHASH.single) {
-    const paired = tx.outputs[inputIndex]
-    if (paired === undefined) throw new RangeError(`SIGHASH_SINGLE: no output ${inputIndex}`)
-    w.bytes(hashOf(outputLength(paired), (one) => writeOutput(one, paired)))
-  }
+  if (annexHash !== undefined) w.bytes(annexHash)
+  if (pairedHash !== undefined) w.bytes(pairedHash)
   if (options.leafHash !== undefined) {
     w.bytes(options.leafHash)
     w.u8(0)
     w.u32le(options.codeSeparator ?? 0xffff_ffff)
   }
-  return taggedHash(forkId === 0 ? 'TapSighash' : FORK_TAG, w.finish())
+  return taggedHash(forkId === 0 ? 'TapSighash' : FORK_TAG, w.written())
 }

@@ -19,6 +19,15 @@ import { SEQUENCE_FINAL, type Tx, type TxOutput } from './tx.ts'
 /** Which rules run: before segwit, BIP 143, BIP 342. */
 export type SigVersion = 'base' | 'witness_v0' | 'tapscript'
 
+/**
+ * Signatures known to be valid: what was signed, the key as it stands in the script, the signature as 64 bytes. Whoever keeps it decides
+ * how long; it must never answer for another triple than the one it was told.
+ */
+export interface SignatureMemory {
+  has(kind: 'ecdsa' | 'schnorr', hash: Uint8Array, key: Uint8Array, signature: Uint8Array): boolean
+  add(kind: 'ecdsa' | 'schnorr', hash: Uint8Array, key: Uint8Array, signature: Uint8Array): void
+}
+
 /** What a script is checked against. `spent` are the outputs spent by all inputs, in order. */
 export type InputContext = {
   readonly tx: Tx
@@ -27,6 +36,7 @@ export type InputContext = {
   readonly cache: SighashCache
   /** What signatures commit to besides; 0 for nothing. */
   readonly forkId?: number
+  readonly signatures?: SignatureMemory | undefined
 }
 
 /** Lock times from this value on are times in seconds, below it heights. */
@@ -96,67 +106,100 @@ const hasKeySize = (key: Uint8Array): boolean => {
 }
 
 /** Checks of one input. */
-export type Checker = {
+export interface Checker {
   /** Signature in lax DER with its sighash byte, against the scriptCode. */
-  readonly ecdsa: (sig: Uint8Array, key: Uint8Array, scriptCode: Uint8Array, version: SigVersion) => boolean
+  ecdsa(sig: Uint8Array, key: Uint8Array, scriptCode: Uint8Array, version: SigVersion): boolean
   /** 64 or 65 bytes; fails with a SCHNORR_SIG error otherwise. */
-  readonly schnorr: (
+  schnorr(
     sig: Uint8Array,
     key32: Uint8Array,
     leaf: { leafHash?: Uint8Array; codeSeparator?: number; annex?: Uint8Array | undefined },
-  ) => void
-  readonly lockTime: (n: number) => boolean
-  readonly sequence: (n: number) => boolean
+  ): void
+  lockTime(n: number): boolean
+  sequence(n: number): boolean
 }
 
-export const inputChecker = ({ tx, inputIndex, spent, cache, forkId = 0 }: InputContext): Checker => {
-  const input = tx.inputs[inputIndex]!
-  let last: { scriptCode: Uint8Array; type: number; version: SigVersion; hash: Uint8Array } | undefined
+class InputChecker implements Checker {
+  readonly #input: InputContext
+  readonly #forkId: number
+  #lastCode: Uint8Array | undefined
+  #lastType = 0
+  #lastVersion: SigVersion = 'base'
+  #lastHash: Uint8Array | undefined
 
-  const ecdsaHash = (scriptCode: Uint8Array, type: number, version: SigVersion): Uint8Array => {
-    if (last?.scriptCode === scriptCode && last.type === type && last.version === version) return last.hash
-    const hashed = forkSighashType(type, forkId)
+  constructor(input: InputContext) {
+    this.#input = input
+    this.#forkId = input.forkId ?? 0
+  }
+
+  #ecdsaHash(scriptCode: Uint8Array, type: number, version: SigVersion): Uint8Array {
+    if (this.#lastHash !== undefined && this.#lastCode === scriptCode && this.#lastType === type && this.#lastVersion === version)
+      return this.#lastHash
+    const { tx, inputIndex, spent, cache } = this.#input
+    const hashed = forkSighashType(type, this.#forkId)
     const hash =
       version === 'witness_v0'
         ? sighashV0(tx, inputIndex, scriptCode, spent[inputIndex]!.value, hashed, cache)
         : sighashLegacy(tx, inputIndex, scriptCode, hashed)
-    last = { scriptCode, type, version, hash }
+    this.#lastCode = scriptCode
+    this.#lastType = type
+    this.#lastVersion = version
+    this.#lastHash = hash
     return hash
   }
 
-  return {
-    ecdsa: (sig, key, scriptCode, version) => {
-      if (sig.length === 0 || !hasKeySize(key)) return false
-      const compact = compactFromDerLax(sig.subarray(0, -1))
-      if (compact === undefined) return false
-      const type = sig[sig.length - 1]!
-      // The number one, which such a signature signs, commits to no fork.
-      const signsOne = version === 'base' && (type & 0x1f) === SIGHASH.single && inputIndex >= tx.outputs.length
-      if (forkId !== 0 && signsOne) return false
-      return ecdsaVerifyLax(compact, ecdsaHash(scriptCode, type, version), key)
-    },
-    schnorr: (sig, key32, leaf) => {
-      if (sig.length !== 64 && sig.length !== 65) fail('SCHNORR_SIG_SIZE')
-      const type = sig.length === 65 ? sig[64]! : SIGHASH.default
-      if (sig.length === 65 && type === SIGHASH.default) fail('SCHNORR_SIG_HASHTYPE')
-      if (!isTaprootSighashType(type)) fail('SCHNORR_SIG_HASHTYPE')
-      if ((type & 3) === SIGHASH.single && inputIndex >= tx.outputs.length) fail('SCHNORR_SIG_HASHTYPE')
-      const hash = sighashTaproot(tx, inputIndex, spent, forkSighashType(type, forkId), { ...leaf, cache })
-      if (!schnorrVerify(sig.subarray(0, 64), hash, key32)) fail('SCHNORR_SIG')
-    },
-    lockTime: (n) => {
-      if (tx.lockTime < LOCKTIME_THRESHOLD !== n < LOCKTIME_THRESHOLD) return false
-      return n <= tx.lockTime && input.sequence !== SEQUENCE_FINAL
-    },
-    sequence: (n) => {
-      if (tx.version < 2) return false
-      if ((input.sequence & SEQUENCE_LOCKTIME_DISABLE_FLAG) !== 0) return false
-      // The operand has up to 39 bits: only its low 32 matter here, and the caller has looked at the disable flag
-      const mask = SEQUENCE_LOCKTIME_TYPE_FLAG | SEQUENCE_LOCKTIME_MASK
-      const wanted = Number(BigInt.asUintN(32, BigInt(n))) & mask
-      const actual = input.sequence & mask
-      if (wanted < SEQUENCE_LOCKTIME_TYPE_FLAG !== actual < SEQUENCE_LOCKTIME_TYPE_FLAG) return false
-      return wanted <= actual
-    },
+  ecdsa(sig: Uint8Array, key: Uint8Array, scriptCode: Uint8Array, version: SigVersion): boolean {
+    if (sig.length === 0 || !hasKeySize(key)) return false
+    const compact = compactFromDerLax(sig.subarray(0, -1))
+    if (compact === undefined) return false
+    const { tx, inputIndex, signatures } = this.#input
+    const type = sig[sig.length - 1]!
+    // The number one, which such a signature signs, commits to no fork.
+    const signsOne = version === 'base' && (type & 0x1f) === SIGHASH.single && inputIndex >= tx.outputs.length
+    if (this.#forkId !== 0 && signsOne) return false
+    const hash = this.#ecdsaHash(scriptCode, type, version)
+    if (signatures?.has('ecdsa', hash, key, compact) === true) return true
+    const valid = ecdsaVerifyLax(compact, hash, key)
+    if (valid) signatures?.add('ecdsa', hash, key, compact)
+    return valid
+  }
+
+  schnorr(
+    sig: Uint8Array,
+    key32: Uint8Array,
+    leaf: { leafHash?: Uint8Array; codeSeparator?: number; annex?: Uint8Array | undefined },
+  ): void {
+    const { tx, inputIndex, spent, cache, signatures } = this.#input
+    if (sig.length !== 64 && sig.length !== 65) fail('SCHNORR_SIG_SIZE')
+    const type = sig.length === 65 ? sig[64]! : SIGHASH.default
+    if (sig.length === 65 && type === SIGHASH.default) fail('SCHNORR_SIG_HASHTYPE')
+    if (!isTaprootSighashType(type)) fail('SCHNORR_SIG_HASHTYPE')
+    if ((type & 3) === SIGHASH.single && inputIndex >= tx.outputs.length) fail('SCHNORR_SIG_HASHTYPE')
+    const hash = sighashTaproot(tx, inputIndex, spent, forkSighashType(type, this.#forkId), { ...leaf, cache })
+    const bare = sig.subarray(0, 64)
+    if (signatures?.has('schnorr', hash, key32, bare) === true) return
+    if (!schnorrVerify(bare, hash, key32)) fail('SCHNORR_SIG')
+    signatures?.add('schnorr', hash, key32, bare)
+  }
+
+  lockTime(n: number): boolean {
+    const { tx, inputIndex } = this.#input
+    if (tx.lockTime < LOCKTIME_THRESHOLD !== n < LOCKTIME_THRESHOLD) return false
+    return n <= tx.lockTime && tx.inputs[inputIndex]!.sequence !== SEQUENCE_FINAL
+  }
+
+  sequence(n: number): boolean {
+    const { tx, inputIndex } = this.#input
+    const { sequence } = tx.inputs[inputIndex]!
+    if (tx.version < 2) return false
+    if ((sequence & SEQUENCE_LOCKTIME_DISABLE_FLAG) !== 0) return false
+    // The operand has up to 39 bits: only its low 32 matter here, and the caller has looked at the disable flag
+    const mask = SEQUENCE_LOCKTIME_TYPE_FLAG | SEQUENCE_LOCKTIME_MASK
+    const wanted = Number(BigInt.asUintN(32, BigInt(n))) & mask
+    const actual = sequence & mask
+    if (wanted < SEQUENCE_LOCKTIME_TYPE_FLAG !== actual < SEQUENCE_LOCKTIME_TYPE_FLAG) return false
+    return wanted <= actual
   }
 }
+
+export const inputChecker = (input: InputContext): Checker => new InputChecker(input)

@@ -6,7 +6,7 @@
  */
 import { compactSize, DecodeError, Reader, Writer, type Codec } from '@leyden/codec'
 import { sha256d } from '@leyden/crypto'
-import { txidFromBytes, txidToBytes, wtxidFromBytes, ZERO_HASH, type Outpoint, type Txid, type Wtxid } from './ids.ts'
+import { txidFromBytes, wtxidFromBytes, ZERO_HASH, type Outpoint, type Txid, type Wtxid } from './ids.ts'
 import type { Sat } from './units.ts'
 
 /** `sequence` is a uint32. An empty `witness` means none. */
@@ -62,7 +62,7 @@ export const readVarBytes = (r: Reader): Uint8Array => {
 export const hasWitness = (tx: Tx): boolean => tx.inputs.some((input) => input.witness.length > 0)
 
 export const writeOutpoint = (w: Writer, outpoint: Outpoint): void => {
-  w.bytes(txidToBytes(outpoint.txid))
+  w.reversedHex(outpoint.txid)
   w.u32le(outpoint.vout)
 }
 

@@ -14,6 +14,7 @@ import {
   utf8Decode,
   utf8Encode,
 } from './bytes.ts'
+import { Writer } from './cursor.ts'
 import { DecodeError } from './decode-error.ts'
 
 const anyBytes = fc.uint8Array({ maxLength: 80 })
@@ -102,5 +103,34 @@ describe('integers', () => {
       expect(() => write(5n, -1)).toThrow(RangeError)
       expect(() => write(5n, 1.5)).toThrow(RangeError)
     }
+  })
+})
+
+describe('a Writer', () => {
+  it('writes hex in reverse, and nothing but lower-case hex', () => {
+    const writer = new Writer(1)
+    writer.u8(7)
+    writer.reversedHex('0001feff')
+    writer.reversedHex('')
+    expect(bytesToHex(writer.finish())).toBe('07fffe0100')
+    for (const wrong of ['0', 'zz', '0G', 'AB', '0\u{100}', '\u{130}0'])
+      expect(() => new Writer().reversedHex(wrong)).toThrow(DecodeError)
+  })
+
+  it('begins anew in its memory, and keeps a megabyte of it at most', () => {
+    const writer = new Writer(4)
+    writer.u32(1)
+    writer.u32(2)
+    const seen = writer.written()
+    expect(bytesToHex(seen)).toBe('0000000100000002')
+    writer.clear()
+    writer.u8(9)
+    expect(bytesToHex(writer.written())).toBe('09')
+    expect(seen[0]).toBe(9)
+    writer.bytes(new Uint8Array(3 << 20).fill(5))
+    writer.clear()
+    writer.u16(0x0102)
+    expect(writer.written().buffer.byteLength).toBe(1 << 20)
+    expect(bytesToHex(writer.finish())).toBe('0102')
   })
 })

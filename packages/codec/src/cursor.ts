@@ -11,7 +11,15 @@ const inRange = (n: number, max: number): number => {
   return n
 }
 
-/** Collects bytes. `finish` gives them; a Writer is used once. */
+/** What a Writer keeps of its memory when it begins anew. */
+const MAX_KEPT = 1 << 20
+
+/** The value of a lower-case hex digit; 0xff for another character. */
+const DIGITS = new Uint8Array(128).fill(0xff)
+for (let i = 0; i < 16; i++) DIGITS['0123456789abcdef'.charCodeAt(i)] = i
+const digitOf = (code: number): number => (code < 128 ? (DIGITS[code] as number) : 0xff)
+
+/** Collects bytes. `finish` gives them and ends the Writer; one that is only looked at (`written`) may be used again (`clear`). */
 export class Writer {
   #buffer: Uint8Array
   #view: DataView
@@ -83,6 +91,34 @@ export class Writer {
     if (n < 0n || n > MAX_U64) throw new RangeError('not an unsigned 64-bit integer')
     const at = this.#reserve(8)
     this.#view.setBigUint64(at, n, true)
+  }
+
+  /** The bytes that lower-case hex spells, in reverse: hashes as Bitcoin shows them. Throws {@link DecodeError} on anything else. */
+  reversedHex(hex: string): void {
+    const count = hex.length >>> 1
+    const at = this.#reserve(count)
+    const last = at + count - 1
+    let wrong = hex.length & 1
+    for (let i = 0; i < count; i++) {
+      const high = digitOf(hex.charCodeAt(2 * i))
+      const low = digitOf(hex.charCodeAt(2 * i + 1))
+      wrong |= (high | low) & 0xf0
+      this.#buffer[last - i] = (high << 4) | low
+    }
+    if (wrong !== 0) throw new DecodeError('invalid', 'not lower-case hex')
+  }
+
+  /** Begins anew, in the same memory: for a Writer whose bytes were only looked at by `written`. */
+  clear(): void {
+    this.#length = 0
+    if (this.#buffer.length <= MAX_KEPT) return
+    this.#buffer = new Uint8Array(MAX_KEPT)
+    this.#view = new DataView(this.#buffer.buffer)
+  }
+
+  /** The bytes written so far, as a view that the next write or `clear` makes worthless. */
+  written(): Uint8Array {
+    return this.#buffer.subarray(0, this.#length)
   }
 
   /** The bytes written, in an array of exactly that length. */

@@ -73,5 +73,21 @@ const prefixOfName = (name: string): Uint8Array => {
  * BIP 340 tagged hash of the parts, in order: `SHA256(SHA256(tag) || SHA256(tag) || parts)`, 32 bytes.
  * A tag given as bytes (BOLT 12's `LnNonce` tag, which ends in a record) is used as it is.
  */
-export const taggedHash = (tag: string | Uint8Array, ...parts: readonly Uint8Array[]): Uint8Array =>
-  sha256(concat(typeof tag === 'string' ? prefixOfName(tag) : prefixOfTag(tag), ...parts))
+export const taggedHash = (tag: string | Uint8Array, ...parts: readonly Uint8Array[]): Uint8Array => {
+  const prefix = typeof tag === 'string' ? prefixOfName(tag) : prefixOfTag(tag)
+  let length = prefix.length
+  for (const part of parts) length += part.length
+  if (length > scratch.length) return sha256(concat(prefix, ...parts))
+  scratch.set(prefix)
+  let at = prefix.length
+  for (const part of parts) {
+    scratch.set(part, at)
+    at += part.length
+  }
+  const hash = sha256(scratch.subarray(0, length))
+  scratch.fill(0, 0, length) // a nonce is hashed this way too
+  return hash
+}
+
+/** Where short messages are put together. */
+const scratch = new Uint8Array(1024)
