@@ -127,8 +127,8 @@ const NAMES = new Map<number, string>(
     .map(([name, code]) => [code, name]),
 )
 
-/** Name of an opcode that is not a direct push, `OP_UNKNOWN_xx` where it has none. */
-export const opcodeName = (opcode: number): string => NAMES.get(opcode) ?? `OP_UNKNOWN_${opcode.toString(16)}`
+/** Name of an opcode that is not a direct push, OP_UNKNOWN where it has none. */
+export const opcodeName = (opcode: number): string => NAMES.get(opcode) ?? 'OP_UNKNOWN'
 
 /** BIP 342: opcodes that make a tapscript succeed by their presence. */
 export const isOpSuccess = (opcode: number): boolean =>

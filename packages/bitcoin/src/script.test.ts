@@ -157,6 +157,7 @@ describe('text', () => {
     expect(scriptToText(p2pkh(H20))).toBe(`OP_DUP OP_HASH160 ${'ab'.repeat(20)} OP_EQUALVERIFY OP_CHECKSIG`)
     expect(scriptToText(buildScript(0n, 1n, 144n, -1n, OP.OP_CHECKSEQUENCEVERIFY))).toBe('0 1 144 -1 OP_CHECKSEQUENCEVERIFY')
     expect(scriptToText(hexToBytes('5105'))).toBe('1 [error]')
+    expect(scriptToText(hexToBytes('51fe'))).toBe('1 OP_UNKNOWN')
     expect(hex(scriptFromText("1 -1 'a' 0x4c01ff OP_DUP DUP 1000"))).toBe('514f01614c01ff767602e803')
     expect(() => scriptFromText('NOSUCHWORD')).toThrow(RangeError)
   })

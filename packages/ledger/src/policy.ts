@@ -8,7 +8,11 @@ import {
   isPushOnly,
   isUnspendable,
   lastPush,
+  MAX_SCRIPT_ELEMENT_SIZE,
+  MAX_STACK_SIZE,
+  OP,
   outputLength,
+  parseScript,
   txBaseSize,
   txWeight,
   witnessProgram,
@@ -94,13 +98,22 @@ export const checkStandard = (tx: Tx): Rejection | undefined => {
   return undefined
 }
 
+/** Whether the pushes of a P2SH input can be run: no item too long, none that is no push at all, not too many. */
+const pushesRun = (scriptSig: Uint8Array): boolean => {
+  const items = parseScript(scriptSig)
+  return (
+    items.length <= MAX_STACK_SIZE &&
+    items.every(({ opcode, data }) => opcode !== OP.OP_RESERVED && (data?.length ?? 0) <= MAX_SCRIPT_ELEMENT_SIZE)
+  )
+}
+
 const inputsAreStandard = (tx: Tx, prevouts: readonly TxOutput[]): boolean =>
   tx.inputs.every((input, i) => {
     const { type } = classifyScript((prevouts[i] as TxOutput).scriptPubKey)
     if (type === 'nonstandard' || type === 'witness_unknown') return false
     if (type !== 'p2sh') return true
     const redeemScript = lastPush(input.scriptSig)
-    return redeemScript !== undefined && countSigOps(redeemScript, true) <= MAX_P2SH_SIGOPS
+    return redeemScript !== undefined && pushesRun(input.scriptSig) && countSigOps(redeemScript, true) <= MAX_P2SH_SIGOPS
   })
 
 const taprootWitnessIsStandard = (witness: readonly Uint8Array[]): boolean => {

@@ -225,6 +225,8 @@ describe('the chain', () => {
     expect(tips).toContainEqual({ height, hash: other, branchlen: 0, status: 'active' })
     expect(tips).toContainEqual({ height, hash: tip, branchlen: 1, status: 'invalid' })
     await call('invalidateblock', other)
+    const below = await call<string>('getbestblockhash')
+    expect(await call('getchaintips')).toContainEqual({ height: height - 1, hash: below, branchlen: 0, status: 'active' })
     await call('reconsiderblock', tip)
     expect(await call('getbestblockhash')).toBe(tip)
     expect(await errorOf('invalidateblock', '00'.repeat(32))).toEqual({ code: -5, message: 'Block not found' })

@@ -161,7 +161,8 @@ export const chainMethods: Methods = {
     about: 'The ends of all branches.',
     run({ engine }) {
       const { tree } = engine
-      return leaves(tree)
+      // The active tip is one also when headers or bad blocks stand on it.
+      return [...new Set([engine.tipEntry(), ...leaves(tree)])]
         .sort((a, b) => b.height - a.height)
         .map((entry) => {
           let below = entry
