@@ -9,11 +9,6 @@ export interface Case {
 export const CASES: readonly Case[] = [
   { seed: 487, found: 'updates of a channel that closes were out of order once a reorganisation had made its funding shallow' },
   {
-    seed: 1021,
-    actions: 250,
-    found: 'a child for fees was replaced after a reorganisation, and the funding that spent its change was lost',
-  },
-  {
     seed: 1028,
     actions: 250,
     found: 'a claim was bid anew after a reorganisation, and the funding that spent its proceeds was lost',

@@ -18,7 +18,7 @@ import {
   type Tx,
 } from '@leyden/bitcoin'
 import { bytesToHex } from '@leyden/codec'
-import { createLedgerEngine, type LedgerEngine } from '@leyden/ledger-service'
+import { createLedgerEngine, FileDisk, type LedgerEngine } from '@leyden/ledger-service'
 import { keyRange, memoryStore, type Clock, type SeededRandom, type Store } from '@leyden/runtime'
 
 const network = networks.regtest
@@ -106,8 +106,8 @@ export const openRaces = async (random: SeededRandom): Promise<Races> => {
   let now = START_MS
   const clock: Clock = { now: () => now, setTimer: () => () => undefined }
   const stores = { victim: memoryStore(), attacker: memoryStore() }
-  const victim = await createLedgerEngine({ store: stores.victim, network, clock })
-  const attacker = await createLedgerEngine({ store: stores.attacker, network, clock })
+  const victim = await createLedgerEngine({ store: stores.victim, directory: new FileDisk().open(), network, clock })
+  const attacker = await createLedgerEngine({ store: stores.attacker, directory: new FileDisk().open(), network, clock })
   for (const hash of await victim.generateToAddress(BASE_BLOCKS, HONEST)) await attacker.submitBlock(await blockOf(victim, hash))
 
   /** Gives one side the blocks of the other: it must stay where it is until these are more, and then follow. */
@@ -168,7 +168,7 @@ export const openRaces = async (random: SeededRandom): Promise<Races> => {
 export const replayedCoins = async (engine: LedgerEngine): Promise<ReadonlyMap<string, string>> => {
   const store = memoryStore()
   const clock: Clock = { now: () => Number.MAX_SAFE_INTEGER / 2, setTimer: () => () => undefined }
-  const fresh = await createLedgerEngine({ store, network, clock })
+  const fresh = await createLedgerEngine({ store, directory: new FileDisk().open(), network, clock })
   for (let height = 1; height <= engine.tip().height; height++) {
     const block = await blockOf(engine, engine.hashAtHeight(height as BlockHeight) as BlockHash)
     must((await fresh.submitBlock(block)).status === 'connected', `block ${height} is refused`)

@@ -6,7 +6,7 @@
 import { type BlockHash, ledgerId, type Network, networks, p2wshOf, buildScript, OP, Sat, type Tx, txid } from '@leyden/bitcoin'
 import { bytesToHex, concat } from '@leyden/codec'
 import { pointFromSecret, sha256 } from '@leyden/crypto'
-import { createLedgerEngine, type LedgerEngine } from '@leyden/ledger-service'
+import { createLedgerEngine, FileDisk, type LedgerEngine } from '@leyden/ledger-service'
 import { createNode, type Log, type Node, type NodeConfig, Refused } from '@leyden/lightning-service'
 import { type ChainSource, type Line, linkClient, linkServer, type LineEnd, type LedgerSource } from '@leyden/link'
 import { type NodeId, nodeIdFromPoint } from '@leyden/lnwire'
@@ -56,16 +56,18 @@ export const copyDisk = (from: Disk, to: Disk): void => {
   to.apply(rowsOf(from).map(([rowKey, value]) => ({ key: rowKey, value })))
 }
 
-const bases = new Map<Network, Promise<{ disk: Disk; coinbases: readonly Tx[] }>>()
+type BaseChain = { readonly disk: Disk; readonly files: FileDisk; readonly coinbases: readonly Tx[] }
+const bases = new Map<Network, Promise<BaseChain>>()
 /** A chain with mature coinbases, made once for each network and copied for every world. */
-const baseChain = (ledger: Network): Promise<{ disk: Disk; coinbases: readonly Tx[] }> => {
+const baseChain = (ledger: Network): Promise<BaseChain> => {
   const known = bases.get(ledger)
   if (known !== undefined) return known
   const base = (async () => {
     const disk = new Disk()
+    const files = new FileDisk()
     let now = BASE_START_MS
     const clock = { now: () => (now += 600_000), setTimer: () => () => undefined }
-    const engine = await createLedgerEngine({ store: memoryStore(disk), network: ledger, clock })
+    const engine = await createLedgerEngine({ store: memoryStore(disk), directory: files.open(), network: ledger, clock })
     const coinbases: Tx[] = []
     for (let i = 0; i < BASE_BLOCKS; i++) {
       const [hash] = await engine.generateToAddress(1, BANK_SCRIPT)
@@ -73,7 +75,7 @@ const baseChain = (ledger: Network): Promise<{ disk: Disk; coinbases: readonly T
       coinbases.push(block?.transactions[0] as Tx)
     }
     await engine.close()
-    return { disk, coinbases }
+    return { disk, files, coinbases }
   })()
   bases.set(ledger, base)
   return base
@@ -214,8 +216,9 @@ export const createWorld = async (seed: number, options: WorldOptions = {}): Pro
   const shape = createShape(seed)
   const ledger = options.network ?? network
   const sim = createSimulation(seed, { ...shape, cutShare: 0 })
-  const { disk, coinbases } = await baseChain(ledger)
+  const { disk, files, coinbases } = await baseChain(ledger)
   copyDisk(disk, sim.disk(LEDGER))
+  const ledgerFiles = files.copy()
   const random = sim.random.fork('actions')
   const lives = new Map<Name, Life>()
   let ledgerLife: { host: SimHost; engine: LedgerEngine | undefined }
@@ -298,7 +301,13 @@ export const createWorld = async (seed: number, options: WorldOptions = {}): Pro
     ledgerLife = life
     say('boot ledger')
     const start = async (): Promise<void> => {
-      const engine = await createLedgerEngine({ store: host.store, network: ledger, clock: host.clock, random: host.random })
+      const engine = await createLedgerEngine({
+        store: host.store,
+        directory: ledgerFiles.open(),
+        network: ledger,
+        clock: host.clock,
+        random: host.random,
+      })
       life.engine = engine
       const source: LedgerSource = {
         ...engine,

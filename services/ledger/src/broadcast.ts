@@ -18,7 +18,8 @@ import {
   type MempoolEntry,
   type Rejection,
 } from '@leyden/ledger'
-import { hasPassed, loadView, mempoolRows, rememberPassed, tipOf, type Chain } from './chain.ts'
+import { hasPassed, loadView, rememberPassed, tipOf, type Chain } from './chain.ts'
+import { flush } from './flush.ts'
 
 export type TransactionOutcome = {
   readonly tx: Tx
@@ -130,8 +131,7 @@ const save = async (chain: Chain, applied: readonly Acceptance[]): Promise<void>
   const touched = applied.flatMap(({ added, replaced }) => [...added, ...replaced]).map((entry) => entry.txid)
   for (const id of touched) chain.dirty.add(id)
   try {
-    await chain.options.store.write(mempoolRows(chain))
-    chain.dirty.clear()
+    await flush(chain)
   } catch (error) {
     for (const acceptance of applied.toReversed()) revertAcceptance(chain.pool, acceptance)
     throw error

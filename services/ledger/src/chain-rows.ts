@@ -1,23 +1,20 @@
 /**
  * The ledger's rows in the store: which key holds what. Chain data in Bitcoin's own encodings, the rest as records.
- * Every batch that moves the tip holds all that the move means: coins, undo data, index and tip together, so after a crash at
- * any instant the store shows one chain.
+ * Blocks and what they spent are in files (block-files.ts); a header row says where. Every batch that moves the tip holds all that
+ * the move means: coins, places, indices and tip together, so after a crash at any instant the store shows one chain.
  */
-import { packRecord, Reader, unpackRecord, Writer } from '@leyden/codec'
+import { concat, packRecord, Reader, unpackRecord, Writer } from '@leyden/codec'
 import {
   blockHashFromBytes,
   blockHashToBytes,
   consensusDigest,
-  decodeBlock,
   decodeHeader,
   decodeTx,
-  encodeBlock,
   encodeHeader,
   encodeTx,
   findNetwork,
   txid,
   txidToBytes,
-  type Block,
   type BlockHash,
   type BlockHeader,
   type Coin,
@@ -27,31 +24,24 @@ import {
   type Tx,
   type Txid,
 } from '@leyden/bitcoin'
-import {
-  decodeCoin,
-  decodeUndo,
-  encodeCoin,
-  encodeUndo,
-  type BlockFailure,
-  type BlockFees,
-  type CoinChanges,
-  type HeaderEntry,
-  type MempoolEntry,
-  type Undo,
-} from '@leyden/ledger'
-import { key, keyRange, type Store, type Write } from '@leyden/runtime'
+import { decodeCoin, encodeCoin, type BlockFailure, type BlockFees, type HeaderEntry, type MempoolEntry } from '@leyden/ledger'
+import { decodeKey, key, keyRange, type Store, type Write } from '@leyden/runtime'
+import type { FileFacts, Place } from './block-files.ts'
 
 /** Raised when rows change in a way that old code cannot read. */
-const SCHEMA = 1
+const SCHEMA = 2
 
-const coinKey = ({ txid, vout }: Outpoint): Uint8Array => key('coin', txidToBytes(txid), vout)
-const blockKey = (hash: BlockHash): Uint8Array => key('block', blockHashToBytes(hash))
-const undoKey = (hash: BlockHash): Uint8Array => key('undo', blockHashToBytes(hash))
+const coinKey = (outpoint: Outpoint): Uint8Array => key('coin', txidToBytes(outpoint.txid), outpoint.vout)
 const headerKey = (height: number, hash: BlockHash): Uint8Array => key('header', height, blockHashToBytes(hash))
+const fileKey = (file: number): Uint8Array => key('file', file)
 const positionKey = (id: Txid): Uint8Array => key('transaction', txidToBytes(id))
+const filterKey = (hash: BlockHash): Uint8Array => key('filter', blockHashToBytes(hash))
 const mempoolKey = (id: Txid): Uint8Array => key('mempool', txidToBytes(id))
 const TIP = key('tip')
 const ABOUT = key('about')
+
+/** Where a block that came is kept, and how many transactions it has. Without a place its bytes have been pruned. */
+export type StoredBlock = { readonly transactions: number; readonly block?: Place | undefined; readonly undo?: Place | undefined }
 
 /** What is known of a block beside its header. */
 export type HeaderFacts = {
@@ -59,6 +49,7 @@ export type HeaderFacts = {
   readonly failed: BlockFailure
   readonly order: number
   readonly fees?: BlockFees | undefined
+  readonly at?: StoredBlock | undefined
 }
 
 export type HeaderRow = HeaderFacts & { readonly header: BlockHeader }
@@ -71,35 +62,26 @@ export const headerWrite = (entry: HeaderEntry, facts: HeaderFacts): Write => ({
   value: packRecord({ header: encodeHeader(entry.header), ...facts }),
 })
 
-export const blockWrite = (hash: BlockHash, block: Block): Write => ({ key: blockKey(hash), value: encodeBlock(block) })
+export const coinWrite = (outpoint: Outpoint, coin: Coin | undefined): Write => ({
+  key: coinKey(outpoint),
+  value: coin === undefined ? undefined : encodeCoin(coin),
+})
 
-export const coinWrites = ({ created, spent }: CoinChanges): Write[] => [
-  ...spent.map((outpoint) => ({ key: coinKey(outpoint), value: undefined })),
-  ...created.map(([outpoint, coin]) => ({ key: coinKey(outpoint), value: encodeCoin(coin) })),
-]
+export const tipWrite = (entry: HeaderEntry): Write => ({ key: TIP, value: blockHashToBytes(entry.hash) })
 
-const encodePosition = (hash: BlockHash, index: number): Uint8Array => {
+export const positionWrite = (id: Txid, position: TxPosition | undefined): Write => {
+  if (position === undefined) return { key: positionKey(id), value: undefined }
   const writer = new Writer(36)
-  writer.bytes(blockHashToBytes(hash))
-  writer.u32(index)
-  return writer.finish()
+  writer.bytes(blockHashToBytes(position.blockHash))
+  writer.u32(position.index)
+  return { key: positionKey(id), value: writer.finish() }
 }
 
-const tipWrite = (entry: HeaderEntry): Write => ({ key: TIP, value: blockHashToBytes(entry.hash) })
-
-export const connectWrites = (entry: HeaderEntry, block: Block, changes: CoinChanges, undo: Undo): Write[] => [
-  ...coinWrites(changes),
-  ...block.transactions.map((tx, index) => ({ key: positionKey(txid(tx)), value: encodePosition(entry.hash, index) })),
-  { key: undoKey(entry.hash), value: encodeUndo(undo) },
-  tipWrite(entry),
-]
-
-export const disconnectWrites = (entry: HeaderEntry, block: Block, changes: CoinChanges): Write[] => [
-  ...coinWrites(changes),
-  ...block.transactions.map((tx) => ({ key: positionKey(txid(tx)), value: undefined })),
-  { key: undoKey(entry.hash), value: undefined },
-  tipWrite(entry.parent as HeaderEntry),
-]
+/** `undefined` for a pair of files that is to be deleted. */
+export const fileWrite = (file: number, facts: FileFacts | undefined): Write => ({
+  key: fileKey(file),
+  value: facts === undefined ? undefined : packRecord(facts),
+})
 
 export const mempoolWrite = (entry: MempoolEntry): Write => ({
   key: mempoolKey(entry.txid),
@@ -117,13 +99,22 @@ export class StoreMismatch extends Error {
 }
 
 /** Whose chain a store holds. `consensus` is missing where the name says it all: regtest, whose rules a test may move, and the like. */
-type About = {
+export type About = {
   readonly schema: number
   readonly network: string
   readonly genesis: string
   readonly consensus?: string
   readonly fork?: NetworkFork
+  /** Block files have been deleted. */
+  readonly pruned?: boolean
+  /** Coins and tip are being taken away, to be made anew. */
+  readonly rebuilding?: boolean
 }
+
+export const aboutWrite = (about: About): Write => ({ key: ABOUT, value: packRecord(about) })
+
+/** Whether nothing has been written to the store. */
+export const isFresh = async (store: Store): Promise<boolean> => (await store.get(ABOUT)) === undefined
 
 const isSameFork = (a: NetworkFork | undefined, b: NetworkFork | undefined): boolean => a?.id === b?.id && a?.height === b?.height
 
@@ -136,7 +127,7 @@ const hasHeaderFrom = async (store: Store, height: number): Promise<boolean> => 
  * Marks a fresh store as this network's; throws {@link StoreMismatch} when it is another's. The store of a ledger that this network forks
  * from is taken over as long as it has nothing from the fork's height on.
  */
-export const claimStore = async (store: Store, network: Network, genesis: BlockHash): Promise<void> => {
+export const claimStore = async (store: Store, network: Network, genesis: BlockHash): Promise<About> => {
   const { name, fork } = network
   const own: About = {
     schema: SCHEMA,
@@ -145,19 +136,25 @@ export const claimStore = async (store: Store, network: Network, genesis: BlockH
     ...(name !== 'signet' && findNetwork(name) !== undefined ? {} : { consensus: consensusDigest(network) }),
     ...(fork === undefined ? {} : { fork }),
   }
-  const claim = (): Promise<void> => store.write([{ key: ABOUT, value: packRecord(own) }])
+  const claim = async (about: About): Promise<About> => {
+    await store.write([aboutWrite(about)])
+    return about
+  }
   const row = await store.get(ABOUT)
-  if (row === undefined) return claim()
+  if (row === undefined) return claim(own)
   const about = unpackRecord(row) as About
   if (about.genesis !== genesis) throw new StoreMismatch(`the data directory holds the chain of ${about.network}, not of ${name}`)
   if (about.schema !== SCHEMA)
-    throw new StoreMismatch(`the data directory has format ${about.schema}, this program reads ${SCHEMA}`)
+    throw new StoreMismatch(
+      `the data directory has format ${about.schema}, this program reads ${SCHEMA}. ` +
+        'Give it another data directory, or delete the directory of the chain in this one: the blocks are asked for again',
+    )
   if (about.consensus !== undefined && about.consensus !== own.consensus)
     throw new StoreMismatch(
       `the data directory holds a chain of ${about.network} under other rules than those of ${name}: ` +
         'use the network file that it was made with, or another data directory',
     )
-  if (isSameFork(about.fork, fork)) return
+  if (isSameFork(about.fork, fork)) return about
   if (about.fork !== undefined)
     throw new StoreMismatch(
       `the data directory holds the fork ${about.fork.id} of ${about.network}, not ${name}: use another data directory`,
@@ -167,7 +164,7 @@ export const claimStore = async (store: Store, network: Network, genesis: BlockH
       `the data directory holds blocks of ${about.network} at the fork's height ${fork.height} already: ` +
         'use a copy from before that height, or an empty directory and a peer of the fork',
     )
-  await claim()
+  return claim({ ...about, ...own })
 }
 
 export const readTip = async (store: Store): Promise<BlockHash | undefined> => {
@@ -183,16 +180,37 @@ export async function* readHeaders(store: Store): AsyncIterable<HeaderRow> {
   }
 }
 
-export const readBlock = async (store: Store, hash: BlockHash): Promise<Block | undefined> => {
-  const row = await store.get(blockKey(hash))
-  return row === undefined ? undefined : decodeBlock(row)
+/** Index rows: the block up to which an index has been made. */
+export const indexWrite = (name: string, entry: HeaderEntry): Write => ({
+  key: key('index', name),
+  value: blockHashToBytes(entry.hash),
+})
+
+export const readIndexBest = async (store: Store, name: string): Promise<BlockHash | undefined> => {
+  const row = await store.get(key('index', name))
+  return row === undefined ? undefined : blockHashFromBytes(row)
 }
 
-export const readBlockBytes = (store: Store, hash: BlockHash): Promise<Uint8Array | undefined> => store.get(blockKey(hash))
+/** The basic filter of a block (BIP 158) behind the header of the filter. */
+export const filterWrite = (hash: BlockHash, header: Uint8Array, filter: Uint8Array): Write => ({
+  key: filterKey(hash),
+  value: concat(header, filter),
+})
 
-export const readUndo = async (store: Store, hash: BlockHash): Promise<Undo | undefined> => {
-  const row = await store.get(undoKey(hash))
-  return row === undefined ? undefined : decodeUndo(row)
+export type StoredFilter = { readonly header: Uint8Array; readonly filter: Uint8Array }
+
+/** From what may know rows that are not in the store yet. */
+export const readFilter = async (rows: Pick<Store, 'get'>, hash: BlockHash): Promise<StoredFilter | undefined> => {
+  const row = await rows.get(filterKey(hash))
+  return row === undefined ? undefined : { header: row.subarray(0, 32), filter: row.subarray(32) }
+}
+
+/** What the index knows of the block files, by their number. */
+export const readFiles = async (store: Store): Promise<Map<number, FileFacts>> => {
+  const files = new Map<number, FileFacts>()
+  for await (const [rowKey, value] of store.range(keyRange('file')))
+    files.set(decodeKey(rowKey)[1] as number, unpackRecord(value) as FileFacts)
+  return files
 }
 
 export const readCoins = async (store: Store, outpoints: readonly Outpoint[]): Promise<(Coin | undefined)[]> => {
@@ -200,21 +218,39 @@ export const readCoins = async (store: Store, outpoints: readonly Outpoint[]): P
   return rows.map((row) => (row === undefined ? undefined : decodeCoin(row)))
 }
 
-export const readPosition = async (store: Store, id: Txid): Promise<TxPosition | undefined> => {
-  const row = await store.get(positionKey(id))
+/** From what may know rows that are not in the store yet. */
+export const readPosition = async (rows: Pick<Store, 'get'>, id: Txid): Promise<TxPosition | undefined> => {
+  const row = await rows.get(positionKey(id))
   if (row === undefined) return undefined
   const reader = new Reader(row)
   return { blockHash: blockHashFromBytes(reader.bytes(32)), index: reader.u32() }
 }
 
-/** Mempool rows of an earlier run, oldest first. */
-export const readMempool = async (store: Store): Promise<{ time: number; tx: Tx }[]> => {
-  const rows: { time: number; tx: Tx }[] = []
+type MempoolRow = { readonly time: number; readonly tx: Tx }
+
+/** Oldest first, and no transaction before one that it spends. */
+const parentsFirst = (rows: readonly MempoolRow[]): MempoolRow[] => {
+  const waiting = new Map(rows.toSorted((a, b) => a.time - b.time).map((row) => [txid(row.tx), row]))
+  const ordered: MempoolRow[] = []
+  const place = (id: Txid): void => {
+    const row = waiting.get(id)
+    if (row === undefined) return
+    waiting.delete(id)
+    for (const { outpoint } of row.tx.inputs) place(outpoint.txid)
+    ordered.push(row)
+  }
+  for (const id of waiting.keys()) place(id)
+  return ordered
+}
+
+/** Mempool rows of an earlier run, oldest first and parents before children. */
+export const readMempool = async (store: Store): Promise<MempoolRow[]> => {
+  const rows: MempoolRow[] = []
   for await (const [, value] of store.range(keyRange('mempool'))) {
     const row = unpackRecord(value) as { time: number; tx: Uint8Array }
     rows.push({ time: row.time, tx: decodeTx(row.tx) })
   }
-  return rows.sort((a, b) => a.time - b.time)
+  return parentsFirst(rows)
 }
 
 /** Every coin of the UTXO set, in key order: by the bytes of the txid, then by vout. */

@@ -35,6 +35,16 @@ export const configSchema = z
       .string()
       .regex(/^[a-z]{1,20}$/)
       .default('chain'),
+    /** Memory for the cache of coins, MiB: bitcoind's -dbcache. */
+    dbCacheMib: z.coerce.number().int().min(4).max(16_384).default(256),
+    /** 0 keeps every block; 1 deletes old ones when told to (pruneblockchain); 550 and more whenever the files are larger, MiB. */
+    pruneMib: z.coerce.number().int().min(0).max(100_000_000).default(0),
+    /** Block files of 64 KiB, and shorter chains are pruned. For tests. */
+    fastPrune: flag.default(false),
+    /** An index of transactions, so that any of them can be asked for. Not with pruneMib. Default: yes unless blocks are pruned. */
+    txIndex: flag.optional(),
+    /** An index of the filters of BIP 158. */
+    blockFilterIndex: flag.default(true),
     /** Addresses (`host` or `host:port`) where RPC listens, the first the link's too. Anything but loopback lets others try passwords. */
     rpcBind: z.preprocess(words, z.array(z.string().min(1)).min(1).max(16)).default(['127.0.0.1']),
     /** Networks that may connect to RPC besides this machine. */
@@ -92,8 +102,12 @@ export const configSchema = z
   })
   .check((context) => {
     const { network, networkFile, signetChallenge, rpcUser, rpcPassword, minerAddress, blockEvery } = context.value
+    const { pruneMib, txIndex, fastPrune } = context.value
     const complain = (path: string, message: string): void =>
       void context.issues.push({ code: 'custom', path: [path], message, input: context.value })
+    if (pruneMib !== 0 && txIndex === true) complain('pruneMib', 'Prune mode is incompatible with -txindex.')
+    if (pruneMib > 1 && pruneMib < 550 && !fastPrune)
+      complain('pruneMib', 'Prune configured below the minimum of 550 MiB. Please use a higher number.')
     if ((rpcUser === undefined) !== (rpcPassword === undefined)) complain('rpcUser', 'rpcUser and rpcPassword belong together')
     if ((minerAddress === undefined) !== (blockEvery === undefined))
       complain('minerAddress', 'minerAddress and blockEvery belong together')

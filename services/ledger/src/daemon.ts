@@ -9,15 +9,18 @@ import { lmdbStore } from '@leyden/runtime/store/lmdb'
 import { withActivationHeights } from './activation.ts'
 import { completeConfig, ConfigError, type LedgerConfig, type LedgerConfigInput } from './config.ts'
 import { writeCookie } from './cookie.ts'
+import type { IndexName } from './chain-indexes.ts'
+import { diskDirectory } from './directory.ts'
 import { parseHashedUser, whitelistOf, type Credentials } from './credentials.ts'
 import { createLedgerEngine, type LedgerEngine } from './engine.ts'
 import { listenForLinks } from './link-server.ts'
 import { PortTaken } from './listen.ts'
 import { networkOf, signersOf } from './network.ts'
 import { listenForPeers } from './p2p-server.ts'
+import { useNativeHashes } from './native-hash.ts'
+import type { Pruning } from './prune.ts'
 import type { LogCategories } from './rpc/method.ts'
 import { createRpcServer } from './rpc/server.ts'
-import { useNativeHashes } from './native-hash.ts'
 import { createScriptPool, scriptThreadsOf } from './script-pool.ts'
 import { addSubnet, localSubnets } from './subnet.ts'
 import { settableClock, systemClock, systemRandom } from './system.ts'
@@ -85,6 +88,27 @@ const startMiner = (
   return () => clearInterval(timer)
 }
 
+/** Blocks above which a chain may be pruned. Bitcoin Core kernel/chainparams.cpp, nPruneAfterHeight. */
+const pruneAfterHeight = ({ fastPrune }: LedgerConfig, { name }: Network): number =>
+  name === 'mainnet' ? 100_000 : fastPrune ? 100 : 1000
+
+const MIB = 1024 * 1024
+
+const storageOptions = (config: LedgerConfig, network: Network) => {
+  const { pruneMib, fastPrune, dbCacheMib, blockFilterIndex, txIndex = pruneMib === 0 } = config
+  const indexes: IndexName[] = []
+  if (txIndex) indexes.push('txindex')
+  if (blockFilterIndex) indexes.push('basic block filter index')
+  const pruning: Pruning = pruneMib === 0 ? 'off' : pruneMib === 1 ? 'manual' : { targetBytes: pruneMib * MIB }
+  return {
+    cacheBytes: dbCacheMib * MIB,
+    indexes,
+    pruning,
+    pruneAfterHeight: pruneAfterHeight(config, network),
+    ...(fastPrune ? { maxFileBytes: 64 * 1024 } : {}),
+  }
+}
+
 /** Starts a ledger. Throws ConfigError, StoreInUse, StoreMismatch, PortTaken: each says what to do. Nothing stays open then. */
 export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT, sink: LogSink = {}): Promise<RunningLedger> => {
   const config = completeConfig(input)
@@ -112,14 +136,18 @@ export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT, s
     const userAgent = userAgentOf(config.uaComment)
     const scripts = createScriptPool({ threads: scriptThreadsOf(config.scriptThreads), log })
     closers.push(() => scripts.close())
+    const directory = diskDirectory(join(datadir, 'blocks'))
+    closers.push(() => directory.close())
     const engine = await createLedgerEngine({
       store,
+      directory,
       network,
       clock,
       random: systemRandom,
       log,
       checkScripts: scripts.check,
       ...(signers.length === 0 ? {} : { signBlock: (block) => signBlock(block, signers, network) }),
+      ...storageOptions(config, network),
     })
     closers.push(() => engine.close())
     const cookie = writeCookie(resolve(datadir, config.rpcCookieFile ?? '.cookie'), config.rpcCookiePerms)

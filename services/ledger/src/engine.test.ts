@@ -3,10 +3,11 @@ import * as fc from 'fast-check'
 import { bytesToHex } from '@leyden/codec'
 import { blockHash, merkleRoot, networks, p2wshOf, txid, type Block, type BlockHash, type Coin, type Tx } from '@leyden/bitcoin'
 import { inProcessChain, type ChainEvent } from '@leyden/link'
-import { crashStore, Disk, memoryStore, type Store } from '@leyden/runtime'
+import { crashStore, type CrashStore, Disk, memoryStore, type Store } from '@leyden/runtime'
 import { encodeCoin, findNonce } from '@leyden/ledger'
 import { readAllCoins } from './chain-rows.ts'
 import { createLedgerEngine, GenerateError, type LedgerEngine } from './engine.ts'
+import { FileDisk } from './memory-directory.ts'
 import { ANYONE, outputOf, pay, virtualClock } from './testing.ts'
 
 const network = networks.regtest
@@ -14,14 +15,22 @@ const SUBSIDY = 5_000_000_000n
 /** Other places for the reward, so that blocks of two branches differ. */
 const elsewhere = (n: number): Uint8Array => p2wshOf(Uint8Array.of(0x51, 0x51 + n))
 
-const open = (store: Store = memoryStore(), clock = virtualClock()): Promise<LedgerEngine> =>
-  createLedgerEngine({ store, network, clock })
+/** Opening a store again also opens its files again. */
+const filesOf = new WeakMap<Disk, FileDisk>()
+const filesBeside = (disk: Disk): FileDisk => {
+  const files = filesOf.get(disk) ?? new FileDisk()
+  filesOf.set(disk, files)
+  return files
+}
+const openOn = (disk: Disk, store: Store = memoryStore(disk), clock = virtualClock()): Promise<LedgerEngine> =>
+  createLedgerEngine({ store, directory: filesBeside(disk).open(), network, clock })
+const open = (clock = virtualClock()): Promise<LedgerEngine> => openOn(new Disk(), undefined, clock)
 const blockOf = async (engine: LedgerEngine, hash: BlockHash): Promise<Block> => (await engine.blockByHash(hash)) as Block
 const coinbaseOf = async (engine: LedgerEngine, hash: BlockHash): Promise<Tx> =>
   (await blockOf(engine, hash)).transactions[0] as Tx
 /** An engine with coinbases that may be spent. */
-const funded = async (store?: Store): Promise<{ engine: LedgerEngine; coinbases: Tx[]; hashes: BlockHash[] }> => {
-  const engine = await open(store)
+const funded = async (disk = new Disk()): Promise<{ engine: LedgerEngine; coinbases: Tx[]; hashes: BlockHash[] }> => {
+  const engine = await openOn(disk)
   const hashes = await engine.generateToAddress(110, ANYONE)
   const coinbases = await Promise.all(hashes.slice(0, 10).map((hash) => coinbaseOf(engine, hash)))
   return { engine, coinbases, hashes }
@@ -34,13 +43,13 @@ const coinsOf = async (store: Store): Promise<Map<string, string>> => {
 }
 /** The coins of a fresh ledger that was given the active chain of this one. */
 const replayed = async (engine: LedgerEngine): Promise<Map<string, string>> => {
-  const store = memoryStore()
-  const fresh = await open(store)
+  const disk = new Disk()
+  const fresh = await openOn(disk)
   for (let height = 1; height <= engine.tip().height; height++) {
     const block = await blockOf(engine, engine.hashAtHeight(height as never) as BlockHash)
     expect(await fresh.submitBlock(block)).toEqual({ status: 'connected' })
   }
-  return coinsOf(store)
+  return coinsOf(memoryStore(disk))
 }
 
 describe('mining', () => {
@@ -61,7 +70,7 @@ describe('mining', () => {
 
   it('takes the time of the clock, or just after the median of the past', async () => {
     const clock = virtualClock()
-    const engine = await open(memoryStore(), clock)
+    const engine = await open(clock)
     await engine.generateToAddress(20, ANYONE)
     const times: number[] = []
     for (let height = 1; height <= 20; height++)
@@ -211,8 +220,8 @@ describe('a reorganisation', () => {
     const plan = fc.array(fc.record({ back: fc.nat(3), spends: fc.nat(3) }), { minLength: 2, maxLength: 8 })
     await fc.assert(
       fc.asyncProperty(plan, async (steps) => {
-        const store = memoryStore()
-        const engine = await open(store)
+        const disk = new Disk()
+        const engine = await openOn(disk)
         for (const block of baseBlocks) await engine.submitBlock(block)
         let n = 0
         for (const { back, spends } of steps) {
@@ -222,7 +231,7 @@ describe('a reorganisation', () => {
           await engine.generateToAddress(1, elsewhere(n++ % 15))
         }
         for (const entry of engine.tree.entries.values()) if (entry.failed === 'self') await engine.reconsiderBlock(entry.hash)
-        expect(await coinsOf(store)).toEqual(await replayed(engine))
+        expect(await coinsOf(memoryStore(disk))).toEqual(await replayed(engine))
       }),
       { numRuns: 4 },
     )
@@ -232,7 +241,7 @@ describe('a reorganisation', () => {
 describe('after a restart', () => {
   it('the chain, its branches and the mempool are there', async () => {
     const disk = new Disk()
-    const { engine, coinbases, hashes } = await funded(memoryStore(disk))
+    const { engine, coinbases, hashes } = await funded(disk)
     const tx = spend(coinbases[0]!)
     await engine.submitTransaction(tx)
     await engine.invalidateBlock(hashes[105]!)
@@ -240,7 +249,7 @@ describe('after a restart', () => {
     await engine.submitTransaction(spend(coinbases[1]!))
     const tip = engine.tip()
     await engine.close()
-    const again = await open(memoryStore(disk))
+    const again = await openOn(disk)
     expect(again.tip()).toEqual(tip)
     expect(again.mempool().map(txid)).toEqual([txid(spend(coinbases[1]!))])
     await again.reconsiderBlock(hashes[105]!)
@@ -250,8 +259,9 @@ describe('after a restart', () => {
 
   it('a store of another network is refused', async () => {
     const disk = new Disk()
-    await open(memoryStore(disk))
-    const wrong = createLedgerEngine({ store: memoryStore(disk), network: networks.signet, clock: virtualClock() })
+    await openOn(disk)
+    const directory = filesBeside(disk).open()
+    const wrong = createLedgerEngine({ store: memoryStore(disk), directory, network: networks.signet, clock: virtualClock() })
     await expect(wrong).rejects.toThrow('holds the chain of regtest')
   })
 })
@@ -275,12 +285,13 @@ describe('a store that crashes or fails at any write', () => {
     for (const block of chain.slice(0, -1)) await other.submitBlock(block)
     const side = await Promise.all((await other.generateToAddress(5, elsewhere(4))).map((hash) => blockOf(other, hash)))
     const template = new Disk()
-    const first = await open(memoryStore(template))
+    const first = await openOn(template)
     for (const block of chain) await first.submitBlock(block)
     const saved = template.page({ gte: Uint8Array.of(0), lt: Uint8Array.of(255) }, Number.MAX_SAFE_INTEGER)
     const rows = (): Disk => {
       const disk = new Disk()
       disk.apply(saved.map(([key, value]) => ({ key, value })))
+      filesOf.set(disk, filesBeside(template).copy())
       return disk
     }
     return { rows, coinbases, blocks: side }
@@ -288,31 +299,39 @@ describe('a store that crashes or fails at any write', () => {
 
   it('comes back whole from a crash at every write, and can do all of it again', async () => {
     const { rows, coinbases, blocks } = await prepare()
-    const counted = crashStore({ disk: rows() })
-    await script(await open(counted), coinbases, blocks)
+    const first = rows()
+    const counted = crashStore({ disk: first })
+    await script(await openOn(first, counted), coinbases, blocks)
     const writes = counted.writes
-    expect(writes).toBeGreaterThan(12)
+    expect(writes).toBeGreaterThan(8)
     const replays = new Map<BlockHash, Map<string, string>>()
+    const crashes: ((store: CrashStore, files: FileDisk) => void)[] = []
     for (let write = 1; write <= writes; write++)
-      for (const when of ['before', 'after'] as const) {
-        const disk = rows()
-        const store = crashStore({ disk })
-        store.crashAt({ write, when })
-        const engine = await Promise.race([open(store), new Promise<undefined>((resolve) => setTimeout(resolve, 20, undefined))])
-        if (engine !== undefined) await Promise.race([script(engine, coinbases, blocks), crashed(store)])
-        const again = await open(memoryStore(disk))
-        const { hash } = again.tip()
-        const expected = replays.get(hash) ?? (await replayed(again))
-        replays.set(hash, expected)
-        expect(await coinsOf(memoryStore(disk))).toEqual(expected)
-        for (const block of blocks) await again.submitBlock(block)
-        expect(again.tip().height).toBeGreaterThanOrEqual(114)
-        await again.generateToAddress(1, elsewhere(6))
-        expect(again.mempool()).toEqual([])
-        await again.broadcast([spend(coinbases[0]!), spend(coinbases[1]!)])
-        await again.generateToAddress(1, elsewhere(7))
-        expect(await again.isUnspent(outputOf(spend(coinbases[0]!)))).toBe(true)
-      }
+      for (const when of ['before', 'after'] as const) crashes.push((store) => store.crashAt({ write, when }))
+    // The files too: before anything is written, written and not synced, one file of two.
+    const steps = filesBeside(first).steps
+    expect(steps).toBeGreaterThan(8)
+    for (let step = 1; step <= steps; step++) crashes.push((store, files) => files.crashAt(step, () => store.crash()))
+    for (const crash of crashes) {
+      const disk = rows()
+      const store = crashStore({ disk })
+      crash(store, filesBeside(disk))
+      const engine = await Promise.race([openOn(disk, store), crashed(store)])
+      if (engine !== undefined) await Promise.race([script(engine, coinbases, blocks), crashed(store)])
+      expect(store.crashed).toBe(true)
+      const again = await openOn(disk)
+      const { hash } = again.tip()
+      const expected = replays.get(hash) ?? (await replayed(again))
+      replays.set(hash, expected)
+      expect(await coinsOf(memoryStore(disk))).toEqual(expected)
+      for (const block of blocks) await again.submitBlock(block)
+      expect(again.tip().height).toBeGreaterThanOrEqual(114)
+      await again.generateToAddress(1, elsewhere(6))
+      expect(again.mempool()).toEqual([])
+      await again.broadcast([spend(coinbases[0]!), spend(coinbases[1]!)])
+      await again.generateToAddress(1, elsewhere(7))
+      expect(await again.isUnspent(outputOf(spend(coinbases[0]!)))).toBe(true)
+    }
   }, 60_000)
 
   it('goes on after writes that were refused, memory and disk in agreement', async () => {
@@ -321,7 +340,7 @@ describe('a store that crashes or fails at any write', () => {
     for (let failures = 1; failures <= 3; failures++) {
       const disk = rows()
       const store = crashStore({ disk })
-      const engine = await open(store)
+      const engine = await openOn(disk, store)
       const jobs: (() => Promise<unknown>)[] = [
         () => engine.submitTransaction(spend(coinbases[0]!)),
         () => engine.generateToAddress(1, ANYONE),
@@ -333,16 +352,20 @@ describe('a store that crashes or fails at any write', () => {
         store.failWrites(failures)
         const answer = await job().catch(String)
         if (typeof answer === 'string') refused.push(answer)
-        const shown = await open(memoryStore(copyOf(disk)))
-        expect((await shown.coin(outputOf(coinbases[0]!)))?.height).toBe((await engine.coin(outputOf(coinbases[0]!)))?.height)
+        // What is answered is on the disk, or refused.
+        const shown = await engine.coin(outputOf(coinbases[0]!)).catch(String)
+        const onDisk = await openOn(copyOf(disk))
+        const there = typeof shown === 'string' ? shown : await onDisk.coin(outputOf(coinbases[0]!))
+        expect(shown).toEqual(there)
+        expect(onDisk.tip()).toEqual(engine.tip())
         store.failWrites(0)
         await job()
       }
       await engine.idle()
-      const again = await open(memoryStore(disk))
+      const again = await openOn(disk)
       expect(again.tip()).toEqual(engine.tip())
       expect(engine.tip().height).toBeGreaterThanOrEqual(115)
-      expect(await coinsOf(memoryStore(disk))).toEqual(await replayed(engine))
+      expect(await coinsOf(memoryStore(disk))).toEqual(await replayed(again))
     }
     expect(refused.length).toBeGreaterThan(10)
     expect(new Set(refused)).toEqual(new Set(['Error: no space left on device']))
@@ -357,6 +380,7 @@ const copyOf = (disk: Disk): Disk => {
   copy.apply(
     disk.page({ gte: Uint8Array.of(0), lt: Uint8Array.of(255) }, Number.MAX_SAFE_INTEGER).map(([key, value]) => ({ key, value })),
   )
+  filesOf.set(copy, filesBeside(disk).copy())
   return copy
 }
 

@@ -1,11 +1,12 @@
 /**
  * The ledger engine: one chain, one mempool, one queue of jobs, behind plain functions. Ports in, no sockets, no clock of its own:
  * the simulation runs this very file over a disk and a clock that it makes up.
- * Answers that are synchronous agree with each other within one turn of the event loop; everything that changes something waits
- * in one queue, and resolves when it is durable.
+ * Everything that changes something waits in one queue, and resolves when it is durable; what comes together is made durable
+ * together. The tip that is shown is the durable one, while the mempool may be a few blocks ahead: `settled` brings them together.
  */
 import {
   blockHash,
+  encodeBlock,
   FeeratePerKw,
   Sat,
   txid,
@@ -43,25 +44,36 @@ import {
 import { FEE_TARGETS, type BroadcastResult, type FeeEstimates, type LedgerEvent, type LedgerSource } from '@leyden/link'
 import { decodeKey, type Clock, type Log, type Random, type Store } from '@leyden/runtime'
 import { takeTransactions, type TakeOptions, type TransactionOutcome } from './broadcast.ts'
-import { readAllCoins, readBlockBytes, readPosition, readUndo, type TxPosition } from './chain-rows.ts'
+import { advanceIndex, type ChainIndex, type IndexName } from './chain-indexes.ts'
+import { readAllCoins, readFilter, readPosition, type StoredFilter, type TxPosition } from './chain-rows.ts'
 import {
   feeHistory,
   invalidate,
   loadBlock,
+  loadBlockBytes,
+  loadUndo,
   loadView,
   openChain,
   prefer,
   reconsider,
+  settle,
+  storedBlock,
+  storedUndo,
   takeBlock,
   tipOf,
   type BlockOutcome,
 } from './chain.ts'
+import type { Directory } from './directory.ts'
+import { flush, isDirty, makeRoom, recover, startFlush, whenDurable } from './flush.ts'
+import { pruneHeight, pruneTo, type Pruning } from './prune.ts'
 
 export type { BlockOutcome } from './chain.ts'
 export type { TakeOptions, TransactionOutcome } from './broadcast.ts'
 
 export type LedgerEngineOptions = {
   readonly store: Store
+  /** Where block files are kept. */
+  readonly directory: Directory
   readonly network: Network
   readonly clock: Clock
   readonly random?: Random
@@ -70,7 +82,28 @@ export type LedgerEngineOptions = {
   readonly signBlock?: (block: Block) => Block | undefined
   /** Runs the scripts of blocks. Without one they run in this thread. */
   readonly checkScripts?: ScriptChecker
+  /** Memory for coins, in the store and not yet there. 64 MiB by default. */
+  readonly cacheBytes?: number
+  /** Indices to keep; that of transactions by default. */
+  readonly indexes?: readonly IndexName[]
+  readonly pruning?: Pruning
+  /** Block files are no larger: bitcoind's 128 MiB by default. */
+  readonly maxFileBytes?: number
+  /** A chain that is lower is not pruned; 1000 by default. */
+  readonly pruneAfterHeight?: number
 }
+
+/** What of the chain is on the disk. */
+export type StorageState = {
+  /** Of the block files. */
+  readonly bytes: number
+  readonly pruning: Pruning
+  /** Height of the last block of the active chain that is not here any more. */
+  readonly prunedHeight: number | undefined
+  readonly pruneAfterHeight: number
+}
+
+export type IndexState = { readonly name: IndexName; readonly height: number; readonly synced: boolean }
 
 /** A block was made and not taken: the reason is a bug, a bad transaction given by the caller, or difficulty out of reach. */
 export class GenerateError extends Error {
@@ -91,6 +124,18 @@ export interface LedgerEngine extends LedgerSource {
   bestHeaderEntry(): HeaderEntry
   isActive(entry: HeaderEntry): boolean
   locator(): BlockHash[]
+  /** Resolves when everything that was taken is durable, and so shown: from then to the next wait all answers agree. */
+  settled(): Promise<void>
+  /** Whether the bytes of a block are here. `pruned`: they were. */
+  blockData(entry: HeaderEntry): 'here' | 'pruned' | 'missing'
+  /** Of a block that came, pruned or not. */
+  transactionCount(entry: HeaderEntry): number | undefined
+  storage(): StorageState
+  /** Deletes old blocks up to this height, whole files only and never the last 288. */
+  prune(height: number): Promise<void>
+  indexes(): readonly IndexState[]
+  /** From the index of filters. */
+  filter(hash: BlockHash): Promise<StoredFilter | undefined>
   /** Serialized as in Bitcoin; undefined when not stored. */
   blockBytes(hash: BlockHash): Promise<Uint8Array | undefined>
   undo(hash: BlockHash): Promise<Undo | undefined>
@@ -131,12 +176,16 @@ const SILENT: Log = { debug: () => undefined, info: () => undefined, warn: () =>
 /** A header that nobody has sent the block of costs memory only, and not without end. */
 const MAX_HEADERS_WITHOUT_BLOCK = 100_000
 
+/** What building an index may take before other jobs have their turn. */
+const INDEX_TURN_MS = 50
+const INDEX_TURN_BLOCKS = 100
+
 /** Satoshi per 1000 weight so that any transaction, its size rounded up to whole virtual bytes, still pays the rate. */
 const perKw = (perKvb: number): FeeratePerKw => FeeratePerKw(Math.max(253, Math.ceil((perKvb / 4) * 1.012)))
 
 /** Opens the chain that the store holds, or begins one at the network's genesis. Throws StoreMismatch on a store of another network. */
 export const createLedgerEngine = async (options: LedgerEngineOptions): Promise<LedgerEngine> => {
-  const { store, network, clock, log = SILENT, checkScripts } = options
+  const { store, directory, network, clock, log = SILENT, checkScripts } = options
   const listeners = new Set<(event: LedgerEvent) => void>()
   const emit = (event: LedgerEvent): void => {
     for (const listener of listeners)
@@ -147,22 +196,31 @@ export const createLedgerEngine = async (options: LedgerEngineOptions): Promise<
       }
   }
   const now = (): number => Math.floor(clock.now() / 1000)
-  /** The tip that is shown: in the middle of a reorganisation still the old one. */
+  /** The tip that is shown: durable, and in the middle of a reorganisation still the old one. */
   let shown: HeaderEntry | undefined
-  const publish = (entry: HeaderEntry): void => {
-    if (shown === undefined || shown === entry) return
-    shown = entry
-    emit({ type: 'tipChanged' })
-  }
+  /** After the chain is open. */
+  let schedule: () => void = () => undefined
   const chain = await openChain({
     store,
+    directory,
     network,
     now,
+    nowMs: () => clock.now(),
     log,
-    onTip: (change, entry, settled) => {
-      log.debug({ height: entry.height, hash: entry.hash }, `block ${change}`)
-      if (settled) publish(entry)
+    cacheBytes: options.cacheBytes ?? 64 * 1024 * 1024,
+    indexes: options.indexes ?? ['txindex'],
+    pruning: options.pruning ?? 'off',
+    pruneAfterHeight: options.pruneAfterHeight ?? 1000,
+    maxFileBytes: options.maxFileBytes,
+    onDurable({ tip, returned }) {
+      if (shown === undefined) return
+      if (shown !== tip) {
+        shown = tip
+        emit({ type: 'tipChanged' })
+      }
+      for (const tx of returned) emit({ type: 'transactionSeen', tx })
     },
+    onFlushed: () => schedule(),
     onTransaction: (tx) => emit({ type: 'transactionSeen', tx }),
     ...(checkScripts === undefined ? {} : { checkScripts }),
   })
@@ -174,13 +232,42 @@ export const createLedgerEngine = async (options: LedgerEngineOptions): Promise<
 
   let queue: Promise<unknown> = Promise.resolve()
   let closed = false
-  const inQueue = <T>(job: () => Promise<T>): Promise<T> => {
+  /** Jobs that wait or run, and callers that are about to bring more: while there are any, blocks gather for one flush. */
+  let busy = 0
+  schedule = () => {
+    const { failure, waiters } = chain.flushes
+    if (busy === 0 && (failure === undefined || waiters.length > 0)) startFlush(chain)
+  }
+  /** Runs the job after all before it. What it changed is in memory then, and not yet durable. */
+  const inMemory = <T>(job: () => Promise<T>): Promise<T> => {
     if (closed) return Promise.reject(new Error('the ledger is closed'))
-    const run = queue.then(job).finally(() => {
-      if (tipOf(chain) === chain.best) publish(chain.best)
+    busy++
+    const run = queue.then(async () => {
+      try {
+        await recover(chain)
+        return await job()
+      } finally {
+        settle(chain)
+        busy--
+        schedule()
+      }
     })
     queue = run.catch(() => undefined)
     return run
+  }
+  const durable = (): Promise<void> => {
+    const done = whenDurable(chain)
+    schedule()
+    return done
+  }
+  /** Runs the job, and resolves when what it changed is durable. */
+  const inQueue = async <T>(job: () => Promise<T>): Promise<T> => {
+    const answer = await inMemory(job)
+    await durable()
+    return answer
+  }
+  const settled = async (): Promise<void> => {
+    if (isDirty(chain) || chain.flushes.running !== undefined) await flush(chain)
   }
 
   let headersWithoutBlock = 0
@@ -274,7 +361,7 @@ export const createLedgerEngine = async (options: LedgerEngineOptions): Promise<
     const outcomes = await submitTransactions(transactions, { asPackage: transactions.length > 1 })
     for (const { status, rejection, txid: id } of outcomes) {
       if (status !== 'rejected' || rejection === undefined || rejection.reason === 'txn-already-known') continue
-      if ((await readPosition(store, id)) !== undefined) continue
+      if ((await readPosition(chain.rows, id)) !== undefined) continue
       return { ok: false, reason: rejection.reason, permanent: rejection.kind === 'consensus' }
     }
     return { ok: true }
@@ -288,6 +375,32 @@ export const createLedgerEngine = async (options: LedgerEngineOptions): Promise<
       minimumFeeratePerKw: perKw(minFeeratePerKvb(pool)),
     }
   }
+
+  /** Brings indices up that are behind, some blocks at a time so that other jobs come between. */
+  const catchUp = async (index: ChainIndex): Promise<void> => {
+    const source = {
+      block: (entry: HeaderEntry) => storedBlock(chain, entry),
+      undo: (entry: HeaderEntry) => storedUndo(chain, entry),
+    }
+    if (index.best === tipOf(chain)) return
+    log.info({ index: index.name, from: index.best.height, to: tipOf(chain).height }, 'an index is being built')
+    const step = (): Promise<boolean> =>
+      inMemory(async () => {
+        const until = clock.now() + INDEX_TURN_MS
+        for (let i = 0; i < INDEX_TURN_BLOCKS; i++) {
+          if (!(await advanceIndex(index, chain.rows, tipOf(chain), source))) return false
+          if (clock.now() > until) break
+        }
+        await makeRoom(chain)
+        return !closed
+      })
+    while (await step());
+    if (!closed) log.info({ index: index.name, height: index.best.height }, 'an index is in step')
+  }
+  for (const index of chain.indexes)
+    catchUp(index).catch((error: unknown) => {
+      if (!closed) log.error({ index: index.name, error: String(error) }, 'an index cannot be built')
+    })
 
   return {
     network,
@@ -304,20 +417,45 @@ export const createLedgerEngine = async (options: LedgerEngineOptions): Promise<
     hashAtHeight: (height: BlockHeight) => shownAt(height)?.hash,
     headerByHash: (hash) => tree.entries.get(hash),
     blockByHash: (hash) => loadBlock(chain, hash),
-    blockBytes: (hash) => readBlockBytes(store, hash),
-    undo: (hash) => readUndo(store, hash),
+    settled,
+    blockData(entry) {
+      if (entry === tree.genesis || chain.stored.get(entry.hash)?.block !== undefined) return 'here'
+      return entry.stored ? 'pruned' : 'missing'
+    },
+    transactionCount: (entry) => (entry === tree.genesis ? 1 : chain.stored.get(entry.hash)?.transactions),
+    storage: () => ({
+      bytes: chain.files.size(),
+      pruning: chain.options.pruning,
+      prunedHeight: pruneHeight(chain),
+      pruneAfterHeight: chain.options.pruneAfterHeight,
+    }),
+    prune: (height) => inQueue(async () => pruneTo(chain, height)),
+    indexes: () => chain.indexes.map(({ name, best }) => ({ name, height: best.height, synced: best === tipOf(chain) })),
+    filter: (hash) => readFilter(chain.rows, hash),
+    blockBytes: async (hash) => (hash === tree.genesis.hash ? encodeBlock(network.genesis) : loadBlockBytes(chain, hash)),
+    undo: (hash) => loadUndo(chain, hash),
     mempool: () => inOrder(pool).map(({ tx }) => tx),
-    coin: async (outpoint) => [...(await loadView(chain, [outpoint])).values()][0],
-    isUnspent: async (outpoint) => (await loadView(chain, [outpoint])).size > 0,
+    async coin(outpoint) {
+      await settled()
+      return [...(await loadView(chain, [outpoint])).values()][0]
+    },
+    async isUnspent(outpoint) {
+      await settled()
+      return (await loadView(chain, [outpoint])).size > 0
+    },
     scanCoins: (visit) =>
-      inQueue(async () => {
+      inMemory(async () => {
+        await flush(chain)
         for await (const [rowKey, coin] of readAllCoins(store)) {
           const [, id, vout] = decodeKey(rowKey) as [string, Uint8Array, number]
           if (!visit({ txid: txidFromBytes(id), vout }, coin)) break
         }
         return tipOf(chain)
       }),
-    position: (id) => readPosition(store, id),
+    async position(id) {
+      await settled()
+      return readPosition(chain.rows, id)
+    },
     subscribe(listener) {
       listeners.add(listener)
       return () => void listeners.delete(listener)
@@ -333,10 +471,17 @@ export const createLedgerEngine = async (options: LedgerEngineOptions): Promise<
       inQueue(async () => (transactions === undefined ? buildFromPool(scriptPubKey) : buildExactly(scriptPubKey, transactions))),
     async generateToAddress(count, scriptPubKey, maxTries) {
       const hashes: BlockHash[] = []
-      for (let i = 0; i < count; i++) {
-        const block = await inQueue(async () => takeOwn(work(buildFromPool(scriptPubKey), maxTries)))
-        hashes.push(blockHash(block.header))
+      busy++
+      try {
+        for (let i = 0; i < count; i++) {
+          const block = await inMemory(async () => takeOwn(work(buildFromPool(scriptPubKey), maxTries)))
+          hashes.push(blockHash(block.header))
+        }
+      } finally {
+        busy--
+        schedule()
       }
+      await durable()
       return hashes
     },
     generateBlock: (scriptPubKey, transactions, submit = true) =>
@@ -351,6 +496,7 @@ export const createLedgerEngine = async (options: LedgerEngineOptions): Promise<
     async close() {
       closed = true
       await queue
+      await flush(chain)
     },
   }
 }

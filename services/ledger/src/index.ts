@@ -1,5 +1,6 @@
 export { ConfigError, type LedgerConfig, type LedgerConfigInput } from './config.ts'
 export { startLedger, type RunningLedger } from './daemon.ts'
 export * from './engine.ts'
+export { FileDisk } from './memory-directory.ts'
 export { PortTaken } from './listen.ts'
 export { createScriptPool, type ScriptPool } from './script-pool.ts'

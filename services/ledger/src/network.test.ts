@@ -26,6 +26,7 @@ import { findNonce } from '@leyden/ledger'
 import { memoryStore, type Store } from '@leyden/runtime'
 import { afterAll, describe, expect, it } from 'vitest'
 import { startLedger } from './daemon.ts'
+import { FileDisk } from './memory-directory.ts'
 import { createLedgerEngine, type LedgerEngine } from './engine.ts'
 import { networkOf, readNetworkFile } from './network.ts'
 import { newNetworkFile } from './new-network.ts'
@@ -53,8 +54,10 @@ const [OLD, EAST, WEST] = [
   ...['east', 'west'].map((name) => fileFor({ name, forkOf: BASE, forkHeight: String(FORK_HEIGHT) })),
 ].map((path) => readNetworkFile(path)) as [Network, Network, Network]
 
-const open = (network: Network, store: Store = memoryStore()): Promise<LedgerEngine> =>
-  createLedgerEngine({ store, network, clock: virtualClock() })
+type Disks = { readonly store: Store; readonly files: FileDisk }
+const freshDisks = (): Disks => ({ store: memoryStore(), files: new FileDisk() })
+const open = (network: Network, { store, files } = freshDisks()): Promise<LedgerEngine> =>
+  createLedgerEngine({ store, directory: files.open(), network, clock: virtualClock() })
 const blockAt = async (engine: LedgerEngine, height: number): Promise<Block> =>
   (await engine.blockByHash(engine.hashAtHeight(height as never) as BlockHash)) as Block
 
@@ -167,7 +170,7 @@ describe('a store', () => {
   it('of another network is refused, and of the ledger before a fork is taken over until the height', async () => {
     const other = newNetworkFile({ name: 'other', proofOfWorkLimit: '207fffff' }, NOW + 1).network
     const faster: Network = { ...OLD, name: 'faster', targetSpacingSeconds: 1 }
-    const store = memoryStore()
+    const store = freshDisks()
     const engine = await open(OLD, store)
     await engine.generateToAddress(FORK_HEIGHT - 1, ANYONE)
     await engine.close()
@@ -179,7 +182,7 @@ describe('a store', () => {
     await again.close()
     await expect(open(EAST, store)).rejects.toThrow(`at the fork's height ${FORK_HEIGHT} already`)
 
-    const young = memoryStore()
+    const young = freshDisks()
     await (await open(OLD, young)).generateToAddress(3, ANYONE)
     const fork = await open(EAST, young)
     expect(fork.tip().height).toBe(3)

@@ -172,7 +172,7 @@ describe('blocks and the mempool', () => {
     expect(await call('verifytxoutproof', `${proof.slice(0, -2)}00`)).toEqual([])
     expect((await errorOf('gettxoutproof', [txid(child)], await call('getblockhash', 1)))?.code).toBe(-5)
     expect((await errorOf('gettxoutproof', []))?.message).toBe("Parameter 'txids' cannot be empty")
-    expect(await call('getindexinfo')).toEqual({ txindex: { synced: true, best_block_height: stats['height'] } })
+    expect(await call('getindexinfo', 'txindex')).toEqual({ txindex: { synced: true, best_block_height: stats['height'] } })
     expect(decodeTx(hexToBytes(await call<string>('getrawtransaction', txid(child))))).toEqual(child)
   })
 

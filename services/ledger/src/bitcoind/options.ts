@@ -4,7 +4,7 @@
  * changes nothing: what it would ask for does not exist here, or is always so.
  */
 import type { LedgerConfigInput } from '../config.ts'
-import type { Settings } from './settings.ts'
+import { InitError, type Settings } from './settings.ts'
 
 type ConfigKey = Exclude<keyof LedgerConfigInput, 'datadir' | 'network'>
 
@@ -45,6 +45,26 @@ const userOfPassword: Read = (settings) =>
 const list: Read = (settings, name) => {
   const values = settings.list(name)
   return values.length === 0 ? undefined : values
+}
+
+/** Less is taken as this much. */
+const atLeast =
+  (least: number): Read =>
+  (settings, name) => {
+    const value = settings.int(name)
+    return value === undefined ? undefined : Math.max(least, value)
+  }
+
+const prune: Read = (settings, name) => {
+  const value = settings.int(name)
+  if (value === undefined || value === 0) return value
+  if (value < 0) throw new InitError('Prune cannot be configured with a negative value.')
+  if (settings.bool('txindex') === true) throw new InitError('Prune mode is incompatible with -txindex.')
+  if (settings.bool('reindex-chainstate') === true)
+    throw new InitError('Prune mode is incompatible with -reindex-chainstate. Use full -reindex instead.')
+  if (value > 1 && value < 550 && settings.bool('fastprune') !== true)
+    throw new InitError('Prune configured below the minimum of 550 MiB.  Please use a higher number.')
+  return value
 }
 
 /** Known, without effect. */
@@ -102,10 +122,20 @@ export const OPTIONS: Readonly<Record<string, Option>> = {
   checkblocks: idle('<n>'),
   checklevel: idle('<n>'),
   coinstatsindex: idle(),
-  blockfilterindex: idle('<type>'),
+  blockfilterindex: {
+    hint: '<type>',
+    about: 'an index of block filters: basic or 1 (default: 0)',
+    to: 'blockFilterIndex',
+    read: (settings, name) => {
+      const types = settings.list(name).filter((type) => type !== '0')
+      const unknown = types.find((type) => !['', '1', 'basic'].includes(type))
+      if (unknown !== undefined) throw new InitError(`Unknown -blockfilterindex value ${unknown}.`)
+      return types.length > 0
+    },
+  },
   dbbatchsize: idle('<bytes>'),
-  dbcache: idle('<MiB>'),
-  fastprune: idle(),
+  dbcache: { hint: '<MiB>', about: 'memory for the cache of coins (default: 256)', to: 'dbCacheMib', read: atLeast(4) },
+  fastprune: { about: 'block files of 64 KiB, and shorter chains are pruned: for tests', to: 'fastPrune', read: bool },
   loadblock: idle('<file>'),
   maxsigcachesize: idle('<MiB>'),
   par: {
@@ -114,10 +144,19 @@ export const OPTIONS: Readonly<Record<string, Option>> = {
     to: 'scriptThreads',
     read: int,
   },
-  prune: idle('<MiB>'),
+  prune: {
+    hint: '<MiB>',
+    about: 'delete old blocks: 1 when told to, from 550 on a size (default: 0)',
+    to: 'pruneMib',
+    read: prune,
+  },
   reindex: idle(),
   'reindex-chainstate': idle(),
-  txindex: idle(),
+  txindex: {
+    about: 'keep an index of transactions (default: 0)',
+    to: 'txIndex',
+    read: (settings, name) => settings.bool(name) ?? false,
+  },
 
   // Peers
   addnode: { hint: '<host[:port]>', about: 'a peer to stay connected to; may be given several times', networkOnly: true },

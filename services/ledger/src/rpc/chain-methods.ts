@@ -12,7 +12,7 @@ import {
   type Network,
   type Tx,
 } from '@leyden/bitcoin'
-import { leaves, medianTimePast, type HeaderEntry } from '@leyden/ledger'
+import { ancestorAt, leaves, medianTimePast, type HeaderEntry } from '@leyden/ledger'
 import type { LedgerEngine } from '../engine.ts'
 import { RPC, RpcError } from './call.ts'
 import { btc } from './json-text.ts'
@@ -30,7 +30,11 @@ export const entryOf = ({ tree }: LedgerEngine, hash: BlockHash): HeaderEntry =>
 
 export const bodyOf = async (engine: LedgerEngine, entry: HeaderEntry): Promise<Block> => {
   const block = await engine.blockByHash(entry.hash)
-  if (block === undefined) throw new RpcError(RPC.misc, 'Block not available (not fully downloaded)')
+  if (block === undefined)
+    throw new RpcError(
+      RPC.misc,
+      `Block not available (${engine.blockData(entry) === 'pruned' ? 'pruned data' : 'not fully downloaded'})`,
+    )
   return block
 }
 
@@ -40,9 +44,6 @@ const blockOf = ({ tree }: LedgerEngine, hash: BlockHash): HeaderEntry => {
   if (entry === undefined) throw new RpcError(RPC.invalidAddressOrKey, 'Block hash not found')
   return entry
 }
-
-const txCount = async (engine: LedgerEngine, entry: HeaderEntry): Promise<number> =>
-  (await engine.blockByHash(entry.hash))?.transactions.length ?? 0
 
 const MAX_TIP_AGE_SECONDS = 24 * 3600
 const caughtUp = new WeakSet<LedgerEngine>()
@@ -79,7 +80,8 @@ type Located = { readonly tx: Tx; readonly entry?: HeaderEntry; readonly block?:
 
 const locate = async (engine: LedgerEngine, id: ReturnType<typeof txid>, within: HeaderEntry | undefined): Promise<Located> => {
   if (within !== undefined) {
-    const block = await bodyOf(engine, within)
+    const block = await engine.blockByHash(within.hash)
+    if (block === undefined) throw new RpcError(RPC.misc, 'Block not available')
     const tx = block.transactions.find((one) => txid(one) === id)
     if (tx !== undefined) return { tx, entry: within, block }
     throw new RpcError(
@@ -94,10 +96,40 @@ const locate = async (engine: LedgerEngine, id: ReturnType<typeof txid>, within:
   const block = entry === undefined ? undefined : await engine.blockByHash(entry.hash)
   const tx = position === undefined ? undefined : block?.transactions[position.index]
   if (tx !== undefined && entry !== undefined && block !== undefined) return { tx, entry, block }
-  throw new RpcError(
-    RPC.invalidAddressOrKey,
-    'No such mempool or blockchain transaction. Use gettransaction for wallet transactions.',
-  )
+  const index = engine.indexes().find(({ name }) => name === 'txindex')
+  const what =
+    index === undefined
+      ? 'No such mempool transaction. Use -txindex or provide a block hash to enable blockchain transaction queries'
+      : index.synced
+        ? 'No such mempool or blockchain transaction'
+        : 'No such mempool transaction. Blockchain transactions are still in the process of being indexed'
+  throw new RpcError(RPC.invalidAddressOrKey, `${what}. Use gettransaction for wallet transactions.`)
+}
+
+/** What getblockchaininfo tells of the block files. */
+const storageJson = (engine: LedgerEngine): { [name: string]: Json } => {
+  const { bytes, pruning, prunedHeight } = engine.storage()
+  const size = { size_on_disk: bytes, pruned: pruning !== 'off' }
+  if (pruning === 'off') return size
+  const known = {
+    ...size,
+    pruneheight: prunedHeight === undefined ? 0 : prunedHeight + 1,
+    automatic_pruning: pruning !== 'manual',
+  }
+  return pruning === 'manual' ? known : { ...known, prune_target_size: pruning.targetBytes }
+}
+
+/** Older blocks may bear times that are later. Bitcoin Core chain.h, TIMESTAMP_WINDOW. */
+const TIMESTAMP_WINDOW_SECONDS = 7200
+/** No height is larger, no time is less. */
+const LEAST_TIME = 1_000_000_000
+
+/** The lowest block of the active chain that has this time, or any block before it has. */
+const heightOfTime = (engine: LedgerEngine, time: number): number => {
+  const tip = engine.tipEntry()
+  for (let height = 0; height <= tip.height; height++)
+    if ((ancestorAt(tip, height) as HeaderEntry).header.time >= time) return height
+  throw new RpcError(RPC.invalidParameter, 'Could not find block with at least the specified timestamp.')
 }
 
 export const chainMethods: Methods = {
@@ -119,8 +151,7 @@ export const chainMethods: Methods = {
         verificationprogress: best.height === 0 ? 1 : Math.min(1, tip.height / best.height),
         initialblockdownload: isInitialDownload(context),
         chainwork: chainWorkHex(tip.chainWork),
-        size_on_disk: 0,
-        pruned: false,
+        ...storageJson(engine),
         warnings: [],
       }
     },
@@ -140,11 +171,11 @@ export const chainMethods: Methods = {
   getblockheader: {
     params: ['blockhash', 'verbose'],
     about: 'A header: as JSON, or its 80 bytes in hex when verbose is false.',
-    async run({ engine }, args) {
+    run({ engine }, args) {
       const hash = args.blockHash(0, 'hash')
       const verbose = args.bool(1, true)
       const entry = entryOf(engine, hash)
-      return verbose ? headerJson(engine, entry, await txCount(engine, entry)) : bytesToHex(encodeHeader(entry.header))
+      return verbose ? headerJson(engine, entry, engine.transactionCount(entry) ?? 0) : bytesToHex(encodeHeader(entry.header))
     },
   },
   getblock: {
@@ -228,6 +259,23 @@ export const chainMethods: Methods = {
         scriptPubKey: scriptJson(output.scriptPubKey, engine.network),
         coinbase: confirmed?.coinbase ?? false,
       }
+    },
+  },
+  pruneblockchain: {
+    params: ['height'],
+    about:
+      'Deletes old blocks up to a height, or up to a time in seconds since 1970; the answer is the last height that is gone.',
+    async run({ engine }, args) {
+      const { pruning, pruneAfterHeight } = engine.storage()
+      if (pruning === 'off') throw new RpcError(RPC.misc, 'Cannot prune blocks because node is not in prune mode.')
+      const given = args.int(0)
+      if (given < 0) throw new RpcError(RPC.invalidParameter, 'Negative block height.')
+      const height = given > LEAST_TIME ? heightOfTime(engine, given - TIMESTAMP_WINDOW_SECONDS) : given
+      const tip = engine.tipEntry()
+      if (tip.height < pruneAfterHeight) throw new RpcError(RPC.misc, 'Blockchain is too short for pruning.')
+      if (height > tip.height) throw new RpcError(RPC.invalidParameter, 'Blockchain is shorter than the attempted prune height.')
+      await engine.prune(height)
+      return engine.storage().prunedHeight ?? -1
     },
   },
   invalidateblock: {

@@ -127,6 +127,8 @@ export const createDispatch = (options: Omit<RpcContext, 'active'>, log: Log): D
     const entry = { method: name, since: performance.now() }
     active.add(entry)
     try {
+      // So that all that a method reads is of one moment. Where the disk fails, what is durable is still told.
+      await context.engine.settled().catch(() => undefined)
       return await call.method.run(context, argumentsOf(call.signature, params))
     } catch (error) {
       if (error instanceof RpcError) return error

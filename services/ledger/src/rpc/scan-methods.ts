@@ -2,23 +2,21 @@
 import { createHash } from 'node:crypto'
 import { bytesToHex, DecodeError, Writer } from '@leyden/codec'
 import {
-  basicFilter,
   blockHash,
   decodeMerkleProof,
   encodeMerkleProof,
-  filterHeader,
   outpointKey,
   Txid,
   txid,
   writeOutpoint,
   writeOutput,
   type Block,
-  type BlockHash,
   type Coin,
   type MerkleProof,
   type Outpoint,
 } from '@leyden/bitcoin'
 import { ancestorAt, checkBlockBody, connectBlock, isViolation, type HeaderEntry } from '@leyden/ledger'
+import type { StoredFilter } from '../chain-rows.ts'
 import type { LedgerEngine } from '../engine.ts'
 import { blockStats } from './block-stats.ts'
 import { kindOf, parseHash, parseHexBytes, RPC, RpcError, type Arguments } from './call.ts'
@@ -128,33 +126,15 @@ const scan = async (engine: LedgerEngine, needles: ReadonlyMap<string, string>, 
   }
 }
 
-/** Headers of filters that were made already: 32 bytes for each block. */
-const filterHeaders = new WeakMap<LedgerEngine, Map<BlockHash, Uint8Array>>()
-
-const filterOf = async (engine: LedgerEngine, entry: HeaderEntry): Promise<Uint8Array> => {
-  const block = await bodyOf(engine, entry)
-  const undo = entry.height === 0 ? [] : await engine.undo(entry.hash)
-  if (undo === undefined || !engine.isActive(entry))
+/** The filter of a block from the index, with its header. */
+const filterOf = async (engine: LedgerEngine, entry: HeaderEntry): Promise<StoredFilter> => {
+  const index = engine.indexes().find(({ name }) => name === 'basic block filter index')
+  if (index === undefined) throw new RpcError(RPC.misc, 'Index is not enabled for filtertype basic')
+  const found = await engine.filter(entry.hash)
+  if (found !== undefined) return found
+  if (!engine.isActive(entry))
     throw new RpcError(RPC.invalidAddressOrKey, 'Filter not found. Block was not connected to active chain.')
-  return basicFilter(
-    block,
-    undo.map(({ output }) => output),
-  )
-}
-
-/** The chain of headers from the genesis block on, those that are new made now. */
-const filterHeaderOf = async (engine: LedgerEngine, entry: HeaderEntry): Promise<Uint8Array> => {
-  const known = filterHeaders.get(engine) ?? new Map<BlockHash, Uint8Array>()
-  filterHeaders.set(engine, known)
-  const missing: HeaderEntry[] = []
-  let at: HeaderEntry | undefined = entry
-  for (; at !== undefined && !known.has(at.hash); at = at.parent) missing.push(at)
-  let header = at === undefined ? new Uint8Array(32) : (known.get(at.hash) as Uint8Array)
-  for (const one of missing.reverse()) {
-    header = filterHeader(await filterOf(engine, one), header)
-    known.set(one.hash, header)
-  }
-  return header
+  throw new RpcError(RPC.misc, 'Filter not found. Block filters are still in the process of being indexed.')
 }
 
 /** Whether a block of the active chain still passes: 1 its own rules, 2 its undo data, 3 its scripts and amounts over that data. */
@@ -254,13 +234,13 @@ export const scanMethods: Methods = {
   },
   getblockfilter: {
     params: ['blockhash', 'filtertype'],
-    about: 'The basic filter of a block (BIP 158) and its header; made when asked for.',
+    about: 'The basic filter of a block (BIP 158) and its header, from the index.',
     async run({ engine }, args) {
       const hash = args.blockHash(0)
       if (args.string(1, 'basic') !== 'basic') throw new RpcError(RPC.invalidAddressOrKey, 'Unknown filtertype')
       const entry = entryOf(engine, hash)
-      const filter = await filterOf(engine, entry)
-      return { filter: bytesToHex(filter), header: bytesToHex(Uint8Array.from(await filterHeaderOf(engine, entry)).reverse()) }
+      const { filter, header } = await filterOf(engine, entry)
+      return { filter: bytesToHex(filter), header: bytesToHex(Uint8Array.from(header).reverse()) }
     },
   },
   gettxoutproof: {
@@ -295,10 +275,15 @@ export const scanMethods: Methods = {
   },
   getindexinfo: {
     params: ['index_name'],
-    about: 'State of the indices: that of transactions is always there.',
+    about: 'State of the indices that are kept.',
     run({ engine }, args) {
-      const name = args.string(0, '')
-      return name === '' || name === 'txindex' ? { txindex: { synced: true, best_block_height: engine.tip().height } } : {}
+      const wanted = args.string(0, '')
+      return Object.fromEntries(
+        engine
+          .indexes()
+          .filter(({ name }) => wanted === '' || name === wanted)
+          .map(({ name, height, synced }) => [name, { synced, best_block_height: height }]),
+      )
     },
   },
   verifychain: {
