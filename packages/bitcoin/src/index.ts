@@ -7,6 +7,20 @@ export * from './consensus/header.ts'
 export * from './consensus/rules.ts'
 export { checkSignetSolution } from './consensus/signet.ts'
 export * from './consensus/tx.ts'
+export { descriptorChecksum, withChecksum } from './descriptor/checksum.ts'
+export {
+  descriptorText,
+  hasPrivateKeys,
+  isRanged,
+  isSolvable,
+  parseDescriptor,
+  type Descriptor,
+  type ParsedDescriptor,
+} from './descriptor/descriptor.ts'
+export { emptyKnowledge, expandDescriptor, type Knowledge, type KnownTaproot } from './descriptor/expand.ts'
+export { decodeExtendedKey, fingerprintOf, HARDENED, pathText } from './descriptor/extended-key.ts'
+export { inferDescriptor } from './descriptor/infer.ts'
+export { DescriptorError, type DerivedKey, type KeyOrigin } from './descriptor/key-expression.ts'
 export * from './ids.ts'
 export * from './interpreter.ts'
 export { MAX_STACK_SIZE } from './evaluation.ts'

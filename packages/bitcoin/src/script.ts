@@ -191,6 +191,12 @@ const looksLikePoint = (bytes: Uint8Array | undefined): bytes is Uint8Array =>
   ((bytes.length === 33 && (bytes[0] === 2 || bytes[0] === 3)) ||
     (bytes.length === 65 && (bytes[0] === 4 || bytes[0] === 6 || bytes[0] === 7)))
 
+/** The number that an item pushes in its shortest form, from 1 on; 0 for anything else. */
+const smallNumber = ({ opcode, data }: ScriptItem): number => {
+  if (opcode >= OP.OP_1 && opcode <= OP.OP_16) return opcode - OP.OP_1 + 1
+  return data?.length === 1 && (data[0] as number) > 16 && (data[0] as number) < 0x80 ? (data[0] as number) : 0
+}
+
 const classifyMultisig = (script: Uint8Array): ScriptClass | undefined => {
   let items: ScriptItem[]
   try {
@@ -199,8 +205,8 @@ const classifyMultisig = (script: Uint8Array): ScriptClass | undefined => {
     return undefined
   }
   const count = items.length - 3
-  const required = items[0]!.opcode - OP.OP_1 + 1
-  if (count < 1 || count > 16 || items[items.length - 2]!.opcode !== OP.OP_1 + count - 1) return undefined
+  const required = smallNumber(items[0]!)
+  if (count < 1 || count > MAX_PUBKEYS_PER_MULTISIG || smallNumber(items.at(-2)!) !== count) return undefined
   if (required < 1 || required > count) return undefined
   const points = items.slice(1, -2).map((item) => item.data)
   return points.every(looksLikePoint) ? { type: 'multisig', required, points } : undefined

@@ -20,6 +20,7 @@ export {
   pointMultiply,
   pointNegate,
   pointTweakAdd,
+  pointUncompress,
   secretAdd,
   secretMultiply,
   secretNegate,

@@ -2,6 +2,7 @@
  * Points and secrets: addition, multiplication, ECDH. Points are 33 bytes compressed (SEC 1 § 2.3), secrets and scalars 32 bytes.
  * These throw CryptoError on invalid input: check what a peer sent with `isValidPoint` when it arrives.
  */
+import { bigintToBytesBE, bytesToBigintBE, concat } from '@leyden/codec'
 import { backend } from './backend.ts'
 import { CryptoError } from './error.ts'
 import { isScalar, isValidSecret, negateScalar } from './scalar.ts'
@@ -60,6 +61,23 @@ export const pointFromSecret = (secret: Uint8Array): Uint8Array => {
 export const pointCompress = (key: Uint8Array): Uint8Array => {
   if (key.length !== 33 && key.length !== 65) throw new CryptoError('invalid_point', 'neither 33 nor 65 bytes')
   return attempt(() => backend.pointCompress(key), key)
+}
+
+/** SEC 2 § 2.4.1: the field of secp256k1. */
+const FIELD = 2n ** 256n - 2n ** 32n - 977n
+
+/** 65 bytes of a compressed point, which is on the curve. The curve is y^2 = x^3 + 7, and a root is a power because the field is 3 mod 4. */
+export const pointUncompress = (point: Uint8Array): Uint8Array => {
+  expectCompressed(point)
+  const x = bytesToBigintBE(point.subarray(1))
+  let base = (x ** 3n + 7n) % FIELD
+  let root = 1n
+  for (let exponent = (FIELD + 1n) / 4n; exponent > 0n; exponent >>= 1n) {
+    if ((exponent & 1n) === 1n) root = (root * base) % FIELD
+    base = (base * base) % FIELD
+  }
+  const y = Number(root & 1n) === (point[0] as number) - 2 ? root : FIELD - root
+  return concat(Uint8Array.of(4), point.subarray(1), bigintToBytesBE(y, 32))
 }
 
 /** The 32-byte x of a compressed point. BIP 340. Does not check that it is on the curve. */

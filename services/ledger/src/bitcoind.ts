@@ -11,7 +11,7 @@ import { checkSettings } from './bitcoind/check.ts'
 import { openDebugLog, type DebugLog } from './bitcoind/debug-log.ts'
 import { configOf, OPTIONS } from './bitcoind/options.ts'
 import { InitError, PROGRAM, readSettings, type ChainName, type Settings } from './bitcoind/settings.ts'
-import { startLedger, userAgentOf, VERSION } from './daemon.ts'
+import { FutureTip, startLedger, userAgentOf, VERSION } from './daemon.ts'
 
 const NETWORKS: Readonly<Record<ChainName, 'mainnet' | 'testnet4' | 'signet' | 'regtest' | undefined>> = {
   main: 'mainnet',
@@ -105,6 +105,10 @@ export const bitcoind = async (words: readonly string[]): Promise<void> => {
     }
     if (error instanceof Error && error.name === 'StoreInUse') {
       process.stderr.write(`Error: ${alreadyRunning(words)}\n`)
+      return
+    }
+    if (error instanceof FutureTip) {
+      process.stderr.write(`: ${error.message}\nPlease restart with -reindex or -reindex-chainstate to recover.\n`)
       return
     }
     const isExpected = error instanceof Error && ['ConfigError', 'PortTaken', 'StoreMismatch'].includes(error.name)

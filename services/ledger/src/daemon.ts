@@ -50,6 +50,20 @@ export type RunningLedger = {
 
 const SILENT: Log = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined }
 
+/** How far ahead of the clock a block may be. Bitcoin Core chain.h, MAX_FUTURE_BLOCK_TIME. */
+const MAX_FUTURE_BLOCK_SECONDS = 2 * 60 * 60
+
+/** The chain's last block is from a time that has not come: the clock is wrong, or was. */
+export class FutureTip extends Error {
+  constructor() {
+    super(
+      "The block database contains a block which appears to be from the future. This may be due to your computer's date and time being " +
+        "set incorrectly. Only rebuild the block database if you are sure that your computer's date and time are correct.",
+    )
+    this.name = 'FutureTip'
+  }
+}
+
 /** What JSON-RPC may tell and change of the log. */
 type LogSink = { readonly logPath?: string; readonly logCategories?: LogCategories }
 const NO_CATEGORIES: LogCategories = { all: () => ({}), set: () => false }
@@ -150,6 +164,7 @@ export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT, s
       ...storageOptions(config, network),
     })
     closers.push(() => engine.close())
+    if (engine.tipEntry().header.time > clock.now() / 1000 + MAX_FUTURE_BLOCK_SECONDS) throw new FutureTip()
     const cookie = writeCookie(resolve(datadir, config.rpcCookieFile ?? '.cookie'), config.rpcCookiePerms)
     closers.push(() => cookie.remove())
     const { rpcUser, rpcPassword } = config

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { bytesToHex, hexToBytes } from '@leyden/codec'
 import {
+  descriptorChecksum,
   basicFilter,
   BlockHash,
   decodeBlock,
@@ -20,7 +21,6 @@ import {
 } from '@leyden/bitcoin'
 import { pointFromSecret } from '@leyden/crypto'
 import { startLedger, type RunningLedger } from './daemon.ts'
-import { descriptorChecksum } from './rpc/descriptor.ts'
 import { MUHASH_EMPTY, MUHASH_PRIME, muHashElement, muHashFinish, muHashInsert } from './rpc/muhash.ts'
 import { ANYONE, outputOf, pay } from './testing.ts'
 

@@ -20,9 +20,8 @@ import {
   txid,
   type Tx,
 } from '@leyden/bitcoin'
-import { pointFromSecret, taprootTweakPoint, xOnlyFromPoint } from '@leyden/crypto'
+import { pointFromSecret, taprootTweakPoint, xOnlyFromPoint, pointUncompress } from '@leyden/crypto'
 import { startLedger, type RunningLedger } from './daemon.ts'
-import { uncompressed } from './rpc/sign.ts'
 import { ANYONE, outputOf, pay } from './testing.ts'
 
 const { regtest } = networks
@@ -189,7 +188,7 @@ describe('signrawtransactionwithkey', () => {
       expect(vin[0]!.scriptSig.asm).toMatch(new RegExp(`^30[0-9a-f]+\\[${type.replace('|', '\\|')}\\] 0[23]`))
     }
     const long = encodeWif(secrets[0]!, regtest, false)
-    const { p2sh, asm } = await call<{ p2sh: string; asm: string }>('decodescript', `41${bytesToHex(uncompressed(point))}ac`)
+    const { p2sh, asm } = await call<{ p2sh: string; asm: string }>('decodescript', `41${bytesToHex(pointUncompress(point))}ac`)
     expect([p2sh[0], asm.endsWith('OP_CHECKSIG')]).toEqual(['2', true])
     const prev = { ...prevtx('p2pkh'), txid: '22'.repeat(32), scriptPubKey: `41${asm.split(' ')[0]}ac` }
     const spend = await call<string>('createrawtransaction', [{ txid: '22'.repeat(32), vout: 0 }], { [ADDRESS]: 1 })

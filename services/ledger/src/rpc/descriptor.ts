@@ -1,91 +1,97 @@
-/**
- * Output descriptors, as far as they name one script: raw(), addr(), and the keys that a script shows by itself (pk, multi, rawtr).
- * BIP 380 (checksum), BIP 385 (raw, addr), BIP 381, BIP 383, BIP 386. Bitcoin Core script/descriptor.cpp, InferDescriptor.
- * Descriptors that derive scripts from keys are not here.
- */
-import { bytesToHex, hexToBytes } from '@leyden/codec'
-import { classifyScript, decodeAddress, encodeAddress, isAddressProblem, type Network } from '@leyden/bitcoin'
-import { isValidPublicKey, isValidXOnly } from '@leyden/crypto'
-import { RPC, RpcError } from './call.ts'
+/** Descriptors as calls take and give them: a text, or a text with a range. Bitcoin Core rpc/util.cpp, EvalDescriptorStringOrObject. */
+import {
+  descriptorText,
+  DescriptorError,
+  emptyKnowledge,
+  expandDescriptor,
+  inferDescriptor,
+  isRanged,
+  parseDescriptor,
+  withChecksum,
+  type Descriptor,
+  type Knowledge,
+  type Network,
+} from '@leyden/bitcoin'
+import { kindOf, RPC, RpcError } from './call.ts'
 
-const INPUT_CHARS = '0123456789()[],\'/*abcdefgh@:$%{}IJKLMNOPQRSTUVWXYZ&+-.;<=>?!^_|~ijklmnopqrstuvwxyzABCDEFGH`#"\\ '
-const CHECKSUM_CHARS = 'qpzry9x8gf2tvdw0s3jn54khce6mua7l'
-const GENERATOR = [0xf5dee51989n, 0xa9fdca3312n, 0x1bab10e32dn, 0x3706b1677an, 0x644d626ffdn]
+const invalid = (message: string): RpcError => new RpcError(RPC.invalidParameter, message)
 
-const polymod = (checksum: bigint, value: number): bigint => {
-  const top = checksum >> 35n
-  let next = ((checksum & 0x7ffffffffn) << 5n) ^ BigInt(value)
-  GENERATOR.forEach((generator, i) => {
-    if (((top >> BigInt(i)) & 1n) === 1n) next ^= generator
-  })
-  return next
-}
-
-/** The eight characters behind `#`; undefined when the text has a character that no descriptor has. BIP 380. */
-export const descriptorChecksum = (text: string): string | undefined => {
-  let checksum = 1n
-  let group = 0
-  let count = 0
-  for (const char of text) {
-    const position = INPUT_CHARS.indexOf(char)
-    if (position < 0) return undefined
-    checksum = polymod(checksum, position & 31)
-    group = group * 3 + (position >> 5)
-    if (++count === 3) {
-      checksum = polymod(checksum, group)
-      group = 0
-      count = 0
-    }
-  }
-  if (count > 0) checksum = polymod(checksum, group)
-  for (let i = 0; i < 8; i++) checksum = polymod(checksum, 0)
-  checksum ^= 1n
-  return Array.from({ length: 8 }, (_, i) => CHECKSUM_CHARS[Number((checksum >> BigInt(5 * (7 - i))) & 31n)]).join('')
-}
-
-export const withChecksum = (text: string): string => `${text}#${descriptorChecksum(text)}`
+const NOTHING = emptyKnowledge()
 
 /** What the script says by itself, without its checksum. */
-export const describeScript = (script: Uint8Array, network: Network): string => {
-  const form = classifyScript(script)
-  if (form.type === 'p2pk' && isValidPublicKey(form.point)) return `pk(${bytesToHex(form.point)})`
-  if (form.type === 'multisig' && form.points.every((point) => isValidPublicKey(point)))
-    return `multi(${[form.required, ...form.points.map((point) => bytesToHex(point))].join(',')})`
-  if (form.type === 'p2tr' && isValidXOnly(form.outputKey)) return `rawtr(${bytesToHex(form.outputKey)})`
-  const address = encodeAddress(script, network)
-  return address === undefined ? `raw(${bytesToHex(script)})` : `addr(${address})`
-}
+export const describeScript = (script: Uint8Array, network: Network, knowledge: Knowledge = NOTHING): string =>
+  inferDescriptor(script, network, knowledge)
 
-export const outputDescriptor = (script: Uint8Array, network: Network): string => withChecksum(describeScript(script, network))
+export const outputDescriptor = (script: Uint8Array, network: Network, knowledge: Knowledge = NOTHING): string =>
+  withChecksum(describeScript(script, network, knowledge))
 
-export type ParsedDescriptor = {
-  readonly script: Uint8Array
-  readonly text: string
-  readonly checksum: string
-  readonly solvable: boolean
-}
-
-const refuse = (message: string): never => {
-  throw new RpcError(RPC.invalidAddressOrKey, message)
-}
-
-/** Script of `raw(hex)` or `addr(address)`, its checksum checked when there is one. Throws RpcError as bitcoind does. */
-export const parseDescriptor = (given: string, network: Network): ParsedDescriptor => {
-  const [text = '', stated, more] = given.split('#')
-  if (more !== undefined) refuse("Multiple '#' symbols")
-  const checksum = descriptorChecksum(text) ?? refuse('Invalid characters in payload')
-  if (stated !== undefined && stated.length !== 8) refuse(`Expected 8 character checksum, not ${stated.length} characters`)
-  if (stated !== undefined && stated !== checksum)
-    refuse(`Provided checksum '${stated}' does not match computed checksum '${checksum}'`)
-  const [, name, inside = ''] = /^(\w+)\((.*)\)$/.exec(text) ?? []
-  if (name === 'raw') {
-    if (!/^([0-9a-fA-F]{2})*$/.test(inside)) refuse('Raw script is not hex')
-    return { script: hexToBytes(inside.toLowerCase()), text: `raw(${inside.toLowerCase()})`, checksum, solvable: false }
+/** Throws RpcError in bitcoind's words. */
+export const readDescriptor = (
+  text: string,
+  network: Network,
+  checksumRequired = false,
+): { readonly descriptor: Descriptor; readonly checksum: string; readonly text: string } => {
+  try {
+    const { descriptor, checksum } = parseDescriptor(text, network, checksumRequired)
+    return { descriptor, checksum, text: withChecksum(descriptorText(descriptor, network)) }
+  } catch (error) {
+    if (error instanceof DescriptorError) throw new RpcError(RPC.invalidAddressOrKey, error.message)
+    throw error
   }
-  if (name === 'addr') {
-    const script = decodeAddress(inside, network)
-    if (isAddressProblem(script)) return refuse('Address is not valid')
-    return { script, text: `addr(${encodeAddress(script, network)})`, checksum, solvable: false }
+}
+
+export type Range = { readonly first: number; readonly last: number }
+
+/** Most positions of one range. */
+const MAX_RANGE = 1_000_000
+
+const integerOf = (value: unknown): number => {
+  if (typeof value !== 'number')
+    throw new RpcError(RPC.type, `JSON value of type ${kindOf(value)} is not of expected type number`)
+  if (!Number.isSafeInteger(value)) throw new RpcError(RPC.misc, 'JSON integer out of range')
+  return value
+}
+
+/** `last` or `[first, last]`. */
+export const readRange = (value: unknown): Range => {
+  const isPair = Array.isArray(value) && value.length === 2
+  if (typeof value !== 'number' && !isPair) throw invalid('Range must be specified as end or as [begin,end]')
+  const [first, last] = isPair ? value.map(integerOf) : [0, integerOf(value)]
+  const [low, high] = [first as number, last as number]
+  if (isPair && low > high) throw invalid('Range specified as [begin,end] must not have begin after end')
+  if (low < 0) throw invalid('Range should be greater or equal than 0')
+  if (high < 0 || high >= 0x8000_0000) throw invalid('End of range is too high')
+  if (high >= low + MAX_RANGE) throw invalid('Range is too large')
+  return { first: low, last: high }
+}
+
+/** As many positions as bitcoind looks at when nobody says. */
+const USUAL_RANGE: Range = { first: 0, last: 1000 }
+
+/** Scripts of a scan object, `text` or `{desc, range}`; what is known of them is added to `knowledge`. */
+export const scriptsOf = (item: unknown, network: Network, knowledge: Knowledge): readonly Uint8Array[] => {
+  const isObject = kindOf(item) === 'object'
+  if (!isObject && typeof item !== 'string') throw invalid('Scan object needs to be either a string or an object')
+  const { desc, range } = (isObject ? item : { desc: item }) as { desc?: unknown; range?: unknown }
+  if (desc === undefined || desc === null) throw invalid('Descriptor needs to be provided in scan object')
+  if (typeof desc !== 'string') throw new RpcError(RPC.type, `JSON value of type ${kindOf(desc)} is not of expected type string`)
+  const given = range === undefined || range === null ? undefined : readRange(range)
+  const { descriptor } = readDescriptor(desc, network)
+  const { first, last } = isRanged(descriptor) ? (given ?? USUAL_RANGE) : { first: 0, last: 0 }
+  const scripts: Uint8Array[] = []
+  for (let position = first; position <= last; position++) {
+    const made = expandDescriptor(descriptor, position, knowledge)
+    if (made === undefined) throw new RpcError(RPC.invalidAddressOrKey, `Cannot derive script without private keys: '${desc}'`)
+    scripts.push(...made)
   }
-  return refuse(`'${text.slice(0, 100)}' is not a descriptor that this node reads: raw() and addr() are`)
+  return scripts
+}
+
+/** The one script that a miner is paid by: of a combo the best of its scripts. Bitcoin Core rpc/mining.cpp, getScriptFromDescriptor. */
+export const scriptOfDescriptor = (text: string, network: Network): Uint8Array => {
+  const { descriptor } = readDescriptor(text, network)
+  if (isRanged(descriptor)) throw invalid('Ranged descriptor not accepted. Maybe pass through deriveaddresses first?')
+  const scripts = expandDescriptor(descriptor, 0, emptyKnowledge())
+  if (scripts === undefined) throw new RpcError(RPC.invalidAddressOrKey, 'Cannot derive script without private keys')
+  return (scripts.length === 4 ? scripts[2] : (scripts[1] ?? scripts[0])) as Uint8Array
 }

@@ -19,12 +19,13 @@ import {
   withReservedValue,
   wtxid,
   type Block,
+  type Network,
   type Tx,
 } from '@leyden/bitcoin'
 import { isViolation, medianTimePast, type HeaderEntry } from '@leyden/ledger'
 import { GenerateError, type LedgerEngine } from '../engine.ts'
 import { parseTx, RPC, RpcError, type Arguments } from './call.ts'
-import { parseDescriptor } from './descriptor.ts'
+import { readDescriptor, scriptOfDescriptor } from './descriptor.ts'
 import type { Methods } from './method.ts'
 
 const HEX = /^([0-9a-fA-F]{2})+$/
@@ -35,12 +36,31 @@ const scriptOf = (engine: LedgerEngine, address: string, problem: string): Uint8
   return script
 }
 
-/** An address, `addr(address)` or `raw(hex)`. */
+/** A descriptor, or an address. */
 const outputScript = (engine: LedgerEngine, text: string): Uint8Array => {
-  const raw = /^raw\(((?:[0-9a-fA-F]{2})+)\)(?:#\w{8})?$/.exec(text)
-  if (raw !== null) return hexToBytes(raw[1] as string)
-  const address = /^addr\((\w+)\)(?:#\w{8})?$/.exec(text)
-  return scriptOf(engine, address?.[1] ?? text, 'Error: Invalid address or descriptor')
+  if (/[(#]/.test(text)) {
+    try {
+      return scriptOfDescriptor(text, engine.network)
+    } catch (error) {
+      // What reads as a descriptor says itself what it lacks.
+      if (!(error instanceof RpcError) || isNoDescriptor(text, engine.network))
+        throw new RpcError(RPC.invalidAddressOrKey, NEITHER)
+      throw error
+    }
+  }
+  return scriptOf(engine, text, NEITHER)
+}
+
+const REPLACED = 'has been replaced by the -generate cli option. Refer to -help for more information.'
+const NEITHER = 'Error: Invalid address or descriptor'
+
+const isNoDescriptor = (text: string, network: Network): boolean => {
+  try {
+    readDescriptor(text, network)
+    return false
+  } catch {
+    return true
+  }
 }
 
 const MAX_BLOCKS_PER_CALL = 100_000
@@ -96,18 +116,26 @@ export const miningMethods: Methods = {
   },
   generatetodescriptor: {
     params: ['num_blocks', 'descriptor', 'maxtries'],
-    about: 'Mines blocks at once, the reward to raw(hex) or addr(address).',
+    about: 'Mines blocks at once, the reward to the script of a descriptor.',
     run({ engine }, args) {
       const count = args.int(0)
-      const { script } = parseDescriptor(args.string(1), engine.network)
+      const script = scriptOfDescriptor(args.string(1), engine.network)
       const tries = args.int(2, 1_000_000)
       checkCount(count)
       return generating(engine.generateToAddress(count, script, tries))
     },
   },
+  generate: {
+    params: [],
+    about: REPLACED,
+    run() {
+      throw new RpcError(RPC.methodNotFound, `generate\n\n${REPLACED}\n`)
+    },
+  },
   generateblock: {
     params: ['output', 'transactions', 'submit'],
-    about: 'Mines one block of exactly these transactions (ids of the mempool, or raw), the reward to an address.',
+    about:
+      'Mines one block of exactly these transactions (ids of the mempool, or raw), the reward to an address or a descriptor.',
     async run({ engine }, args) {
       const script = outputScript(engine, args.string(0))
       const transactions = listed(engine, args.array(1))

@@ -30,18 +30,19 @@ import {
   Txid,
   verifyInput,
   withForkId,
+  withChecksum,
   type Tx,
   type TxInput,
   type TxOutput,
 } from '@leyden/bitcoin'
-import { pointFromSecret } from '@leyden/crypto'
+import { pointFromSecret, pointUncompress } from '@leyden/crypto'
 import type { LedgerEngine } from '../engine.ts'
 import { kindOf, parseAmount, parseHash, parseHexBytes, parseTx, RPC, RpcError, type Arguments } from './call.ts'
-import { describeScript, withChecksum } from './descriptor.ts'
+import { describeScript } from './descriptor.ts'
 import type { Json } from './json-text.ts'
 import { scriptJson, txJson } from './json.ts'
 import type { Methods } from './method.ts'
-import { signInput, uncompressed, type SigningKey } from './sign.ts'
+import { signInput, type SigningKey } from './sign.ts'
 
 const invalid = (message: string): RpcError => new RpcError(RPC.invalidParameter, message)
 
@@ -219,7 +220,7 @@ export const readKey = ({ network }: LedgerEngine, value: unknown): SigningKey &
   if (decoded === undefined || 'problem' in decoded) throw new RpcError(RPC.invalidAddressOrKey, 'Invalid private key')
   const { secret, compressed } = decoded
   const point = pointFromSecret(secret)
-  return { secret, compressed, point: compressed ? point : uncompressed(point) }
+  return { secret, compressed, point: compressed ? point : pointUncompress(point) }
 }
 
 const UNKNOWN_OUTPUT: TxOutput = { value: Sat(0n), scriptPubKey: new Uint8Array(0) }

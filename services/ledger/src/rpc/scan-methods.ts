@@ -4,6 +4,7 @@ import { bytesToHex, DecodeError, Writer } from '@leyden/codec'
 import {
   blockHash,
   decodeMerkleProof,
+  emptyKnowledge,
   encodeMerkleProof,
   outpointKey,
   Txid,
@@ -12,6 +13,7 @@ import {
   writeOutput,
   type Block,
   type Coin,
+  type Knowledge,
   type MerkleProof,
   type Outpoint,
 } from '@leyden/bitcoin'
@@ -19,9 +21,9 @@ import { ancestorAt, checkBlockBody, connectBlock, isViolation, type HeaderEntry
 import type { StoredFilter } from '../chain-rows.ts'
 import type { LedgerEngine } from '../engine.ts'
 import { blockStats } from './block-stats.ts'
-import { kindOf, parseHash, parseHexBytes, RPC, RpcError, type Arguments } from './call.ts'
+import { parseHash, parseHexBytes, RPC, RpcError, type Arguments } from './call.ts'
 import { bodyOf, entryOf, spentBy } from './chain-methods.ts'
-import { outputDescriptor, parseDescriptor } from './descriptor.ts'
+import { outputDescriptor, scriptsOf } from './descriptor.ts'
 import { btc, type Json } from './json-text.ts'
 import type { Methods } from './method.ts'
 import { MUHASH_EMPTY, muHashFinish, muHashInsert } from './muhash.ts'
@@ -84,24 +86,21 @@ const utxoStats = async (engine: LedgerEngine, hashType: string): Promise<Json> 
 type Scan = { progress: number; aborted: boolean }
 const scans = new WeakMap<LedgerEngine, Scan>()
 
-const needlesOf = ({ network }: LedgerEngine, args: Arguments): Map<string, string> => {
-  const needles = new Map<string, string>()
-  for (const item of args.array(1)) {
-    const text = kindOf(item) === 'object' ? (item as { desc?: unknown }).desc : item
-    if (typeof text !== 'string') throw invalid('Scan object needs to be either a string or an object')
-    const { script } = parseDescriptor(text, network)
-    needles.set(bytesToHex(script), outputDescriptor(script, network))
-  }
-  return needles
+type Needles = { readonly scripts: ReadonlySet<string>; readonly knowledge: Knowledge }
+
+const needlesOf = ({ network }: LedgerEngine, args: Arguments): Needles => {
+  const knowledge = emptyKnowledge()
+  const scripts = args.array(1).flatMap((item) => scriptsOf(item, network, knowledge))
+  return { scripts: new Set(scripts.map(bytesToHex)), knowledge }
 }
 
-const scan = async (engine: LedgerEngine, needles: ReadonlyMap<string, string>, state: Scan): Promise<Json> => {
+const scan = async (engine: LedgerEngine, { scripts, knowledge }: Needles, state: Scan): Promise<Json> => {
   const found: { readonly outpoint: Outpoint; readonly coin: Coin; readonly hex: string }[] = []
   let count = 0
   const tip = await engine.scanCoins((outpoint, coin) => {
     count++
     const hex = bytesToHex(coin.output.scriptPubKey)
-    if (needles.has(hex)) found.push({ outpoint, coin, hex })
+    if (scripts.has(hex)) found.push({ outpoint, coin, hex })
     if (count % 256 === 0)
       state.progress = Math.round((parseInt(outpoint.txid.slice(-4).replace(/(..)(..)/, '$2$1'), 16) * 100) / 65_536)
     return !state.aborted
@@ -115,7 +114,7 @@ const scan = async (engine: LedgerEngine, needles: ReadonlyMap<string, string>, 
       txid: outpoint.txid,
       vout: outpoint.vout,
       scriptPubKey: hex,
-      desc: needles.get(hex) as string,
+      desc: outputDescriptor(coin.output.scriptPubKey, engine.network, knowledge),
       amount: btc(coin.output.value),
       coinbase: coin.coinbase,
       height: coin.height,

@@ -4,7 +4,7 @@
  * (the key as BIP 86 tweaks it, or as it stands).
  * A signature that a transaction already carries is found by checking it against each key, not by its place.
  */
-import { bigintToBytesBE, bytesToBigintBE, concat, equalBytes } from '@leyden/codec'
+import { concat, equalBytes } from '@leyden/codec'
 import {
   buildScript,
   classifyScript,
@@ -53,22 +53,6 @@ export type SignOptions = {
 
 type Found = { readonly scriptSig: Uint8Array; readonly witness: readonly Uint8Array[] }
 type Version = 'base' | 'witness_v0'
-
-/** SEC 2 § 2.4.1: the field of secp256k1. */
-const FIELD = 2n ** 256n - 2n ** 32n - 977n
-
-/** 65 bytes of a public key of 33. The curve is y^2 = x^3 + 7, and a root is a power because the field is 3 mod 4. */
-export const uncompressed = (point: Uint8Array): Uint8Array => {
-  const x = bytesToBigintBE(point.subarray(1))
-  let base = (x ** 3n + 7n) % FIELD
-  let root = 1n
-  for (let exponent = (FIELD + 1n) / 4n; exponent > 0n; exponent >>= 1n) {
-    if ((exponent & 1n) === 1n) root = (root * base) % FIELD
-    base = (base * base) % FIELD
-  }
-  const y = Number(root & 1n) === (point[0] as number) - 2 ? root : FIELD - root
-  return concat(Uint8Array.of(4), point.subarray(1), bigintToBytesBE(y, 32))
-}
 
 const NOTHING = new Uint8Array(0)
 

@@ -1,18 +1,28 @@
 /** Tools: Bitcoin Core rpc/node.cpp, rpc/server.cpp, rpc/signmessage.cpp, rpc/output_script.cpp, and figures of rpc/mining.cpp. */
 import { compactSize, concat, encode, equalBytes, utf8Encode } from '@leyden/codec'
-import { classifyScript, decodeAddress, difficultyInterval, isAddressProblem } from '@leyden/bitcoin'
-import { ecdsaRecover, ecdsaSignRecoverable, hash160, sha256d } from '@leyden/crypto'
+import {
+  classifyScript,
+  decodeAddress,
+  difficultyInterval,
+  emptyKnowledge,
+  encodeAddress,
+  expandDescriptor,
+  hasPrivateKeys,
+  isAddressProblem,
+  isRanged,
+  isSolvable,
+} from '@leyden/bitcoin'
+import { ecdsaRecover, ecdsaSignRecoverable, hash160, pointUncompress, sha256d } from '@leyden/crypto'
 import { ancestorAt, type HeaderEntry } from '@leyden/ledger'
 import type { LedgerEngine } from '../engine.ts'
 import { LOG_CATEGORIES } from '../bitcoind/debug-log.ts'
 import { kindOf, RPC, RpcError } from './call.ts'
 import { chainName } from './chain-methods.ts'
-import { parseDescriptor, withChecksum } from './descriptor.ts'
+import { readDescriptor, readRange } from './descriptor.ts'
 import { difficulty } from './json.ts'
 import type { Json } from './json-text.ts'
 import type { Method, Methods } from './method.ts'
 import { readKey } from './raw-methods.ts'
-import { uncompressed } from './sign.ts'
 
 const varString = (text: string): Uint8Array => {
   const bytes = utf8Encode(text)
@@ -130,10 +140,44 @@ In the lists, valid logging categories are: ${LOG_CATEGORIES.join(', ')}`,
   echojson: echo,
   getdescriptorinfo: {
     params: ['descriptor'],
-    about: 'What a descriptor is: raw(hex) or addr(address).',
-    run({ engine }, args) {
-      const { text, checksum, solvable } = parseDescriptor(args.string(0), engine.network)
-      return { descriptor: withChecksum(text), checksum, isrange: false, issolvable: solvable, hasprivatekeys: false }
+    about: 'What a descriptor is, and its text without private keys and with its checksum.',
+    run({ engine: { network } }, args) {
+      const { descriptor, checksum, text } = readDescriptor(args.string(0), network)
+      return {
+        descriptor: text,
+        checksum,
+        isrange: isRanged(descriptor),
+        issolvable: isSolvable(descriptor),
+        hasprivatekeys: hasPrivateKeys(descriptor),
+      }
+    },
+  },
+  deriveaddresses: {
+    params: ['descriptor', 'range'],
+    about:
+      'The addresses that a descriptor makes; of one with a wildcard those of the positions in the range, last or [first, last].',
+    run({ engine: { network } }, args) {
+      const range = args.has(1) ? readRange(args.raw(1)) : undefined
+      const { descriptor } = readDescriptor(args.string(0), network, true)
+      const ranged = isRanged(descriptor)
+      if (!ranged && range !== undefined)
+        throw new RpcError(RPC.invalidParameter, 'Range should not be specified for an un-ranged descriptor')
+      if (ranged && range === undefined)
+        throw new RpcError(RPC.invalidParameter, 'Range must be specified for a ranged descriptor')
+      const { first, last } = range ?? { first: 0, last: 0 }
+      const addresses: string[] = []
+      for (let position = first; position <= last; position++) {
+        const scripts = expandDescriptor(descriptor, position, emptyKnowledge())
+        if (scripts === undefined) throw new RpcError(RPC.invalidAddressOrKey, 'Cannot derive script without private keys')
+        for (const script of scripts) {
+          const address = encodeAddress(script, network)
+          if (address !== undefined) addresses.push(address)
+          // A key alone has no address; beside others of a combo it is left out.
+          else if (scripts.length === 1 || classifyScript(script).type !== 'p2pk')
+            throw new RpcError(RPC.invalidAddressOrKey, 'Descriptor does not have a corresponding address')
+        }
+      }
+      return addresses
     },
   },
   signmessagewithprivkey: {
@@ -163,7 +207,7 @@ In the lists, valid logging categories are: ${LOG_CATEGORIES.join(', ')}`,
       if (bytes.length !== 65 || head < 0) return false
       const point = ecdsaRecover(Uint8Array.from(bytes.subarray(1)), head & 3, messageHash(message))
       if (point === undefined) return false
-      return equalBytes(hash160((head & 4) === 0 ? uncompressed(point) : point), form.hash)
+      return equalBytes(hash160((head & 4) === 0 ? pointUncompress(point) : point), form.hash)
     },
   },
 }
