@@ -158,8 +158,10 @@ const pageOf = <T>(
   return { data, nextCursor: start + limit < items.length && last !== undefined ? keyOf(last) : null }
 }
 
+/** It was paid, so its network was ours, whatever that is called: letters up to the amount. */
 const descriptionOf = (payment: Payment): string | undefined => {
-  const invoice = decodeInvoice(payment.invoice)
+  const bolt11Prefix = /^ln([a-z]+)/i.exec(payment.invoice)?.[1]?.toLowerCase() ?? ''
+  const invoice = decodeInvoice(payment.invoice, { networks: [{ bolt11Prefix }] })
   return isInvoiceProblem(invoice) ? undefined : invoice.description
 }
 
@@ -286,7 +288,7 @@ export const createWalletService = (node: Node, { token, version, listening }: W
   }
   const invoiceOf = (text: string, pointer: string): Invoice => {
     const trimmed = text.trim().replace(/^lightning:/i, '')
-    const invoice = decodeInvoice(trimmed)
+    const invoice = decodeInvoice(trimmed, { networks: known })
     if (isInvoiceProblem(invoice)) throw badField(pointer, `not a BOLT 11 invoice: ${invoice.problem}`)
     return invoice
   }
