@@ -103,6 +103,10 @@ describe('a challenge', () => {
     expect(signBlock(block, [SECRETS[2]], own)).toBeUndefined()
   })
 
+  it('may ask for nothing', () => {
+    expect(signBlock(block, [], customSignet(Uint8Array.of(OP.OP_TRUE)))).toBe(block)
+  })
+
   it('may be a script hash, whose script the PSBT holds', () => {
     const own = customSignet(p2wshOf(TWO_OF_THREE))
     const { psbt } = blockToSign(block, own)

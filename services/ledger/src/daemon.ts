@@ -160,7 +160,7 @@ export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT, s
       random: systemRandom,
       log,
       checkScripts: scripts.check,
-      ...(signers.length === 0 ? {} : { signBlock: (block) => signBlock(block, signers, network) }),
+      signBlock: (block) => signBlock(block, signers, network),
       ...storageOptions(config, network),
     })
     closers.push(() => engine.close())

@@ -88,7 +88,7 @@ const freshMagic = (): string => bytesToHex(randomBytes(4).map((byte) => byte | 
 const randomBelow = (limit: number): number => Number(BigInt(`0x${bytesToHex(randomBytes(8))}`) % BigInt(limit))
 
 const portsOf = (given: Given): { p2p: number; rpc: number } => {
-  const p2p = numberOf(given, 'p2pPort', 20_000 + 4 * randomBelow(5000))
+  const p2p = numberOf(given, 'p2pPort', 20_000 + 4 * randomBelow(3000))
   return { p2p, rpc: numberOf(given, 'rpcPort', p2p + 1) }
 }
 
