@@ -467,8 +467,11 @@ const checkPresent = ({ stored, about }: Chain, { disconnect, connect }: ReorgPl
       throw new PrunedData(`a reorganisation needs block ${hash} at height ${height}, which`)
 }
 
+/** The blocks that turned out to be bad, and why. */
+type Failures = Map<HeaderEntry, BlockViolation>
+
 /** Moves the tip to `target`, which may fail on the way: then what failed is marked and the tip stands below it. */
-const moveTo = async (chain: Chain, target: HeaderEntry, lost: LostBlocks): Promise<void> => {
+const moveTo = async (chain: Chain, target: HeaderEntry, lost: LostBlocks, failures: Failures): Promise<void> => {
   const plan = planReorg(tipOf(chain), target)
   checkPresent(chain, plan)
   if (plan.disconnect.length > 0)
@@ -482,20 +485,23 @@ const moveTo = async (chain: Chain, target: HeaderEntry, lost: LostBlocks): Prom
     if (violation === undefined) continue
     chain.options.log.warn({ hash: entry.hash, height: entry.height, ...violation }, 'invalid block')
     applyMarks(chain, failureOf(chain.tree, entry))
+    failures.set(entry, violation)
     return
   }
 }
 
 /** Moves the tip until it is the best that is stored. Also finishes what a crash or a failed write left half done. */
-export const activate = async (chain: Chain): Promise<void> => {
-  if (tipOf(chain) === chain.best) return
+export const activate = async (chain: Chain): Promise<Failures> => {
+  const failures: Failures = new Map()
+  if (tipOf(chain) === chain.best) return failures
   const lost: LostBlocks = { count: 0, transactions: [] }
   try {
-    while (tipOf(chain) !== chain.best) await moveTo(chain, chain.best, lost)
+    while (tipOf(chain) !== chain.best) await moveTo(chain, chain.best, lost, failures)
   } finally {
     // Also after empty blocks: a lower tip makes coinbases immature and lock times open again.
     if (lost.count > 0) await refillPool(chain, lost.transactions)
   }
+  return failures
 }
 
 /** Takes a block from anyone. */
@@ -521,17 +527,16 @@ export const takeBlock = async (chain: Chain, block: Block): Promise<BlockOutcom
   }
   storeBlock(chain, entry, block, order)
   if (isBetter(entry, chain.best)) chain.best = entry
-  await activate(chain)
-  if (entry.failed !== 'none') return { status: 'rejected', violation: { violation: true, reason: 'duplicate-invalid' } }
+  const failures = await activate(chain)
+  if (entry.failed !== 'none')
+    return { status: 'rejected', violation: failures.get(entry) ?? { violation: true, reason: 'bad-prevblk' } }
   return { status: chain.active[entry.height] === entry ? 'connected' : 'side' }
 }
 
-/** A block is refused. Its hash is remembered as bad unless only these bytes are (CVE-2012-2459). */
+/** A block is refused, its header is kept. Its hash is remembered as bad unless only these bytes are (CVE-2012-2459). */
 const reject = (chain: Chain, entry: HeaderEntry, violation: BlockViolation): BlockOutcome => {
-  if (violation.mutated !== true) {
-    addHeader(chain.tree, entry)
-    applyMarks(chain, failureOf(chain.tree, entry))
-  }
+  addHeader(chain.tree, entry)
+  if (violation.mutated !== true) applyMarks(chain, failureOf(chain.tree, entry))
   return { status: 'rejected', violation }
 }
 
@@ -557,6 +562,9 @@ export const prefer = async (chain: Chain, entry: HeaderEntry): Promise<void> =>
   chain.best = bestStored(chain.tree)
   await activate(chain)
 }
+
+/** Whether the block was on the active chain once, so that every rule is known to hold. */
+export const wasConnected = ({ fees, tree }: Chain, entry: HeaderEntry): boolean => entry === tree.genesis || fees.has(entry.hash)
 
 /** What the latest blocks told about fees, oldest first. */
 export const feeHistory = ({ active, fees }: Chain): BlockFees[] =>

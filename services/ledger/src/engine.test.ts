@@ -177,7 +177,8 @@ describe('a reorganisation', () => {
         .catch((error: Error) => error.message)
     })()
     expect(greedy).toBeTypeOf('object')
-    expect(await engine.submitBlock(greedy as Block)).toMatchObject({ status: 'rejected' })
+    const { violation } = (await engine.submitBlock(greedy as Block)) as { violation: { reason: string } }
+    expect(violation.reason).toBe('bad-txns-premature-spend-of-coinbase')
     expect(engine.tip()).toEqual(before)
     expect(await engine.submitBlock(greedy as Block)).toMatchObject({ violation: { reason: 'duplicate-invalid' } })
   })
@@ -189,6 +190,20 @@ describe('a reorganisation', () => {
     const mutated = { ...block, transactions: [...block.transactions, block.transactions[2]!] }
     expect(await engine.submitBlock(mutated)).toMatchObject({ violation: { reason: 'bad-txns-duplicate', mutated: true } })
     expect(await engine.submitBlock(block)).toEqual({ status: 'connected' })
+  })
+
+  it('a block whose witness was changed leaves its header behind, on which the right one is taken', async () => {
+    const { engine, coinbases } = await funded()
+    const [block] = (await branch(engine, 110, 1, [spend(coinbases[0]!)])) as [Block]
+    const [first, second] = block.transactions as [Tx, Tx]
+    const changed = { ...second, inputs: second.inputs.map((input) => ({ ...input, witness: [] })) }
+    const mutated = { ...block, transactions: [first, changed] }
+    expect(await engine.submitBlock(mutated)).toMatchObject({ violation: { reason: 'bad-witness-merkle-match', mutated: true } })
+    const entry = engine.tree.entries.get(blockHash(block.header))
+    expect(entry).toMatchObject({ stored: false, failed: 'none' })
+    expect(engine.isValidated(entry!)).toBe(false)
+    expect(await engine.submitBlock(block)).toEqual({ status: 'connected' })
+    expect(engine.isValidated(entry!)).toBe(true)
   })
 
   it('a block that is bad by itself is told so every time: its header was never taken', async () => {
@@ -447,5 +462,17 @@ describe('for those who follow the chain', () => {
     expect(await engine.submitTransaction(spend(coinbases[0]!, 1_000_000n), { maxFeeratePerKvb: 10_000 })).toMatchObject({
       rejection: { reason: 'max-fee-exceeded' },
     })
+  })
+
+  it('needs no key where the challenge of a signed network asks for nothing', async () => {
+    const openWith = (challenge: number): Promise<LedgerEngine> =>
+      createLedgerEngine({
+        store: memoryStore(),
+        directory: new FileDisk().open(),
+        network: { ...network, signetChallenge: Uint8Array.of(challenge) },
+        clock: virtualClock(),
+      })
+    expect(await (await openWith(0x51)).generateToAddress(2, ANYONE)).toHaveLength(2)
+    await expect((await openWith(0x00)).generateToAddress(1, ANYONE)).rejects.toThrow('signed')
   })
 })

@@ -6,6 +6,7 @@
  */
 import {
   blockHash,
+  checkSignetSolution,
   encodeBlock,
   FeeratePerKw,
   Sat,
@@ -61,6 +62,7 @@ import {
   storedUndo,
   takeBlock,
   tipOf,
+  wasConnected,
   type BlockOutcome,
 } from './chain.ts'
 import type { Directory } from './directory.ts'
@@ -123,6 +125,8 @@ export interface LedgerEngine extends LedgerSource {
   /** The header with the most work that we know, its block here or not. */
   bestHeaderEntry(): HeaderEntry
   isActive(entry: HeaderEntry): boolean
+  /** Whether every rule of the block is known to hold: it was on the active chain once. */
+  isValidated(entry: HeaderEntry): boolean
   locator(): BlockHash[]
   /** Resolves when everything that was taken is durable, and so shown: from then to the next wait all answers agree. */
   settled(): Promise<void>
@@ -340,7 +344,8 @@ export const createLedgerEngine = async (options: LedgerEngineOptions): Promise<
     return buildOnTip(scriptPubKey, transactions, Sat(fees))
   }
   const work = (block: Block, maxTries?: number): Block => {
-    const signed = network.signetChallenge === undefined ? block : options.signBlock?.(block)
+    // Also true where nothing is signed, and where the challenge asks for nothing.
+    const signed = checkSignetSolution(block, network) ? block : options.signBlock?.(block)
     if (signed === undefined)
       throw new GenerateError('the blocks of this network are signed, and signingKeys holds too few keys: see signblock')
     const worked = findNonce(signed, maxTries)
@@ -413,6 +418,7 @@ export const createLedgerEngine = async (options: LedgerEngineOptions): Promise<
       return bestSeen.chainWork > shownTip().chainWork ? bestSeen : shownTip()
     },
     isActive: (entry) => shownAt(entry.height) === entry,
+    isValidated: (entry) => wasConnected(chain, entry),
     locator: () => locator(shownTip()),
     hashAtHeight: (height: BlockHeight) => shownAt(height)?.hash,
     headerByHash: (hash) => tree.entries.get(hash),

@@ -198,7 +198,8 @@ export const chainMethods: Methods = {
         .map((entry) => {
           let below = entry
           while (!engine.isActive(below)) below = below.parent as HeaderEntry
-          const failed = entry.failed === 'none' ? (entry.stored ? 'valid-fork' : 'headers-only') : 'invalid'
+          const valid = engine.isValidated(entry) ? 'valid-fork' : 'valid-headers'
+          const failed = entry.failed === 'none' ? (entry.stored ? valid : 'headers-only') : 'invalid'
           return {
             height: entry.height,
             hash: entry.hash,
