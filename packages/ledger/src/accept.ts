@@ -23,6 +23,7 @@ import {
   type Coin,
   type Network,
   type Outpoint,
+  type SignatureMemory,
   type Tx,
   type Txid,
   type TxOutput,
@@ -61,6 +62,8 @@ export type AcceptContext = {
   readonly now: number
   /** Transactions whose scripts have passed the standard flags before. */
   readonly scriptsPassed?: (id: Wtxid) => boolean
+  /** Signatures found here are not checked again; valid ones are added. */
+  readonly signatures?: SignatureMemory
   /** It was in a block that has been taken back: fee floors do not apply. */
   readonly fromBlock?: boolean
 }
@@ -110,13 +113,13 @@ const findCoins = (pool: Mempool, tx: Tx, { view, tip }: AcceptContext): Coin[] 
 }
 
 const checkScripts = (tx: Tx, prevouts: readonly TxOutput[], context: AcceptContext): Rejection | undefined => {
-  const { scriptsPassed, network, tip } = context
+  const { scriptsPassed, signatures, network, tip } = context
   if (scriptsPassed?.(wtxid(tx)) === true) return undefined
   const forkId = forkIdAt(network, tip.height + 1)
-  const failed = verifyTx(tx, prevouts, withForkId(STANDARD_SCRIPT_FLAGS, forkId))
+  const failed = verifyTx(tx, prevouts, withForkId(STANDARD_SCRIPT_FLAGS, forkId), signatures)
   if (failed === undefined) return undefined
   const detail = `input ${failed.inputIndex}`
-  const mandatory = verifyTx(tx, prevouts, withForkId(MANDATORY_SCRIPT_FLAGS, forkId))
+  const mandatory = verifyTx(tx, prevouts, withForkId(MANDATORY_SCRIPT_FLAGS, forkId), signatures)
   return mandatory === undefined
     ? rejection('policy', `non-mandatory-script-verify-flag (${scriptErrorText(failed.error)})`, detail)
     : rejection('consensus', `mandatory-script-verify-flag-failed (${scriptErrorText(failed.error)})`, detail)

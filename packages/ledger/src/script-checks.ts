@@ -4,7 +4,16 @@
  * They are apart from the coins because they depend on nothing but the block and what it spends: a `ScriptChecker` may run them
  * elsewhere, in any order and in parts. Its answer is always the first input in block order that fails, so it cannot be told apart.
  */
-import { scriptErrorText, txid, verifyTx, type Block, type ScriptError, type Tx, type TxOutput } from '@leyden/bitcoin'
+import {
+  scriptErrorText,
+  txid,
+  verifyTx,
+  type Block,
+  type ScriptError,
+  type SignatureMemory,
+  type Tx,
+  type TxOutput,
+} from '@leyden/bitcoin'
 import type { Undo } from './coin.ts'
 import { blockViolation, type BlockViolation } from './violation.ts'
 
@@ -47,10 +56,10 @@ export function* pendingSpends({ block, undo, pending }: Omit<ScriptChecks, 'fla
   }
 }
 
-/** Runs the scripts here and now. */
-export const checkScripts = (checks: ScriptChecks): FailedScript | undefined => {
+/** Runs the scripts here and now, but for known signatures. */
+export const checkScripts = (checks: ScriptChecks, signatures?: SignatureMemory): FailedScript | undefined => {
   for (const { txIndex, tx, prevouts } of pendingSpends(checks)) {
-    const failed = verifyTx(tx, prevouts, checks.flags)
+    const failed = verifyTx(tx, prevouts, checks.flags, signatures)
     if (failed !== undefined) return { txIndex, ...failed }
   }
   return undefined

@@ -18,7 +18,7 @@ import {
   type MempoolEntry,
   type Rejection,
 } from '@leyden/ledger'
-import { hasPassed, loadView, rememberPassed, tipOf, type Chain } from './chain.ts'
+import { loadView, passedAt, rememberPassed, tipOf, type Chain } from './chain.ts'
 import { flush } from './flush.ts'
 
 export type TransactionOutcome = {
@@ -61,7 +61,8 @@ export const takeTransactions = async (
     tip: tipOf(chain),
     view,
     now: options.now(),
-    scriptsPassed: (id) => hasPassed(chain, id),
+    scriptsPassed: passedAt(chain, tipOf(chain).height + 1),
+    signatures: chain.scripts.signatures,
   }
   const applied: Acceptance[] = []
   const outcomes = new Map<Txid, TransactionOutcome>()

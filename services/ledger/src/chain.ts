@@ -10,6 +10,8 @@ import {
   decodeBlock,
   encodeBlock,
   forkIdAt,
+  STANDARD_SCRIPT_FLAGS,
+  withForkId,
   outpointKey,
   txid,
   wtxid,
@@ -38,6 +40,7 @@ import {
   decodeUndo,
   createHeaderTree,
   createMempool,
+  createScriptCache,
   disconnectBlock,
   encodeUndo,
   failureOf,
@@ -61,6 +64,7 @@ import {
   type HeaderTree,
   type Mempool,
   type ReorgPlan,
+  type ScriptCache,
   type ScriptChecker,
   type Undo,
 } from '@leyden/ledger'
@@ -110,6 +114,8 @@ export type ChainOptions = {
   readonly onTransaction: (tx: Tx) => void
   /** Runs the scripts of blocks. Without one they run in this thread. */
   readonly checkScripts?: ScriptChecker
+  /** What is known of scripts; a small one by default. */
+  readonly scriptCache?: ScriptCache
 }
 
 /** What became of a block. `side`: valid so far, but not on the best chain. */
@@ -146,39 +152,32 @@ export type Chain = {
   readonly flushes: Flushes
   readonly maxDirtyBytes: number
   about: About
-  /** Transactions whose scripts have passed the standard flags lately: two generations, the older dropped when the newer is full. */
-  passed: Set<Wtxid>
-  passedBefore: Set<Wtxid>
+  readonly scripts: ScriptCache
   best: HeaderEntry
   nextOrder: number
   /** The least that a block has: who is preferred goes below. */
   leastOrder: number
 }
 
-/** In one generation. */
-const MAX_PASSED = 25_000
-
 export const tipOf = ({ active }: Chain): HeaderEntry => active.at(-1) as HeaderEntry
 
-/** Remembers that scripts have passed, so that the block that takes the transaction need not run them again. */
-export const rememberPassed = (chain: Chain, id: Wtxid): void => {
-  chain.passed.add(id)
-  if (chain.passed.size < MAX_PASSED) return
-  chain.passedBefore = chain.passed
-  chain.passed = new Set()
-}
+/** The strictest rules that scripts of a block at this height can have to pass: those of the mempool before it. */
+const strictFlags = ({ network }: ChainOptions, height: number): number =>
+  withForkId(STANDARD_SCRIPT_FLAGS, forkIdAt(network, height))
 
-/** Whether the scripts of the transaction are known to pass. */
-export const hasPassed = ({ passed, passedBefore }: Chain, id: Wtxid): boolean => passed.has(id) || passedBefore.has(id)
+/** Remembers that scripts have passed in the mempool, so that the block that takes the transaction need not run them again. */
+export const rememberPassed = (chain: Chain, id: Wtxid): void =>
+  chain.scripts.rememberPassed(id, strictFlags(chain.options, tipOf(chain).height + 1))
+
+/** Tells of transactions whether their scripts are known to pass in a block at this height. */
+export const passedAt =
+  ({ scripts, options }: Chain, height: number) =>
+  (id: Wtxid): boolean =>
+    scripts.hasPassed(id, strictFlags(options, height))
 
 /** Whether the next block after this one has other script rules than it had: signatures that were good no longer are. */
 const endsRules = ({ options: { network } }: Chain, { height }: HeaderEntry): boolean =>
   forkIdAt(network, height) !== forkIdAt(network, height + 1)
-
-const forgetPassed = (chain: Chain): void => {
-  chain.passed = new Set()
-  chain.passedBefore = new Set()
-}
 
 /** Of the cache, the part for what is not on the disk: two of these may be held at once, one being written. */
 const DIRTY_PART = 4
@@ -233,8 +232,7 @@ export const openChain = async (options: ChainOptions): Promise<Chain> => {
     flushes: newFlushes(tip),
     maxDirtyBytes,
     about,
-    passed: new Set(),
-    passedBefore: new Set(),
+    scripts: options.scriptCache ?? createScriptCache(),
     best: bestStored(tree),
     nextOrder,
     leastOrder,
@@ -351,7 +349,8 @@ const fillPool = async (
       view,
       now: time,
       fromBlock: true,
-      scriptsPassed: (id) => hasPassed(chain, id),
+      scriptsPassed: passedAt(chain, tip.height + 1),
+      signatures: chain.scripts.signatures,
     })
     if (isRejection(answer)) continue
     applyAcceptance(chain.pool, answer)
@@ -396,7 +395,7 @@ const storeUndo = ({ files, stored }: Chain, { hash }: HeaderEntry, undo: Undo):
 const connectTip = async (chain: Chain, entry: HeaderEntry, block: Block, order: number): Promise<BlockViolation | undefined> => {
   const { options, pool, fees, dirty, coins, rows } = chain
   const view = await loadView(chain, coinsNeeded(block))
-  const result = connectCoins(block, { network: options.network, entry, view, scriptsPassed: (id) => hasPassed(chain, id) })
+  const result = connectCoins(block, { network: options.network, entry, view, scriptsPassed: passedAt(chain, entry.height) })
   if (isViolation(result)) return result
   const failed = await (options.checkScripts ?? checkScriptsHere)(result.scripts)
   if (failed !== undefined) return scriptViolation(result.scripts, failed)
@@ -417,10 +416,7 @@ const connectTip = async (chain: Chain, entry: HeaderEntry, block: Block, order:
   if (isBetter(entry, chain.best)) chain.best = entry
   applyBlockRemoval(pool, removal)
   for (const { txid } of removeExpired(pool, options.now())) dirty.add(txid)
-  if (endsRules(chain, entry)) {
-    forgetPassed(chain)
-    await refillPool(chain, [])
-  }
+  if (endsRules(chain, entry)) await refillPool(chain, [])
   settle(chain)
   options.log.debug({ height: entry.height, hash: entry.hash }, 'block connected')
   await makeRoom(chain)
@@ -439,7 +435,6 @@ const disconnectTip = async (chain: Chain): Promise<readonly Tx[]> => {
   rows.put(writes)
   for (const index of inStep) index.best = entry.parent as HeaderEntry
   active.pop()
-  if (endsRules(chain, entry)) forgetPassed(chain)
   options.log.debug({ height: entry.height, hash: entry.hash }, 'block disconnected')
   await makeRoom(chain)
   return block.transactions.slice(1)

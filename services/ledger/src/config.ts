@@ -96,6 +96,8 @@ export const configSchema = z
     /** With blockEvery: mines a block every so many seconds to this address. */
     minerAddress: z.string().optional(),
     blockEvery: z.coerce.number().min(0.05).max(86_400).optional(),
+    /** Memory for signatures and transactions that are known to be valid. */
+    scriptCacheMib: z.coerce.number().int().min(1).max(1024).default(32),
     /** Threads that run scripts, the main one included: 0 all cores, below 0 all but so many. */
     scriptThreads: z.coerce.number().int().min(-256).max(256).default(0),
     logLevel: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),

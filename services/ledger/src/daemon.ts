@@ -4,6 +4,7 @@
 import { mkdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { decodeAddress, isAddressProblem, signBlock, type Network } from '@leyden/bitcoin'
+import { createScriptCache } from '@leyden/ledger'
 import type { Log } from '@leyden/runtime'
 import { lmdbStore } from '@leyden/runtime/store/lmdb'
 import { withActivationHeights } from './activation.ts'
@@ -148,7 +149,8 @@ export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT, s
     const clock = settableClock(systemClock)
     clock.setTime(config.mockTime * 1000)
     const userAgent = userAgentOf(config.uaComment)
-    const scripts = createScriptPool({ threads: scriptThreadsOf(config.scriptThreads), log })
+    const scriptCache = createScriptCache(config.scriptCacheMib * 1024 * 1024, systemRandom.bytes(32))
+    const scripts = createScriptPool({ threads: scriptThreadsOf(config.scriptThreads), log, known: scriptCache.shared })
     closers.push(() => scripts.close())
     const directory = diskDirectory(join(datadir, 'blocks'))
     closers.push(() => directory.close())
@@ -161,6 +163,7 @@ export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT, s
       log,
       checkScripts: scripts.check,
       signBlock: (block) => signBlock(block, signers, network),
+      scriptCache,
       ...storageOptions(config, network),
     })
     closers.push(() => engine.close())

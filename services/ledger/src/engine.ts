@@ -39,6 +39,7 @@ import {
   type HeaderEntry,
   type HeaderTree,
   type Mempool,
+  type ScriptCache,
   type ScriptChecker,
   type Undo,
 } from '@leyden/ledger'
@@ -84,6 +85,8 @@ export type LedgerEngineOptions = {
   readonly signBlock?: (block: Block) => Block | undefined
   /** Runs the scripts of blocks. Without one they run in this thread. */
   readonly checkScripts?: ScriptChecker
+  /** What is known of scripts; a small one by default, whose places anyone can compute. */
+  readonly scriptCache?: ScriptCache
   /** Memory for coins, in the store and not yet there. 64 MiB by default. */
   readonly cacheBytes?: number
   /** Indices to keep; that of transactions by default. */
@@ -189,7 +192,7 @@ const perKw = (perKvb: number): FeeratePerKw => FeeratePerKw(Math.max(253, Math.
 
 /** Opens the chain that the store holds, or begins one at the network's genesis. Throws StoreMismatch on a store of another network. */
 export const createLedgerEngine = async (options: LedgerEngineOptions): Promise<LedgerEngine> => {
-  const { store, directory, network, clock, log = SILENT, checkScripts } = options
+  const { store, directory, network, clock, log = SILENT, checkScripts, scriptCache } = options
   const listeners = new Set<(event: LedgerEvent) => void>()
   const emit = (event: LedgerEvent): void => {
     for (const listener of listeners)
@@ -227,6 +230,7 @@ export const createLedgerEngine = async (options: LedgerEngineOptions): Promise<
     onFlushed: () => schedule(),
     onTransaction: (tx) => emit({ type: 'transactionSeen', tx }),
     ...(checkScripts === undefined ? {} : { checkScripts }),
+    ...(scriptCache === undefined ? {} : { scriptCache }),
   })
   const { tree, pool, active } = chain
   shown = tipOf(chain)

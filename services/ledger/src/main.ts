@@ -36,6 +36,7 @@ const args = {
   connect: text('connect', 'peers to stay connected to, separated by commas', 'host:port'),
   minerAddress: text('minerAddress', 'mine to this address, with --block-every', 'address'),
   blockEvery: text('blockEvery', 'mine a block every so many seconds', 'seconds'),
+  scriptCacheMib: text('scriptCacheMib', 'memory for known signatures and scripts (default 32)', 'MiB'),
   scriptThreads: text('scriptThreads', 'threads that run scripts; 0 all cores, below 0 all but so many (default 0)', 'number'),
   logLevel: text('logLevel', 'debug, info, warn, error or silent (default info)', 'level'),
 } as const

@@ -16,6 +16,7 @@ import {
   withForkId,
   writeOutput,
   type SighashCache,
+  type SignatureMemory,
   type Tx,
   type TxOutput,
 } from '@leyden/bitcoin'
@@ -110,7 +111,7 @@ const load = (job: ScriptJob, ordinal: number): Loaded => {
   return job.loaded
 }
 
-const runPiece = (job: ScriptJob, piece: number): void => {
+const runPiece = (job: ScriptJob, piece: number, signatures: SignatureMemory | undefined): void => {
   const { words } = job
   const at = (words[PIECES_AT] as number) + piece * PIECE_WORDS
   const flags = withForkId(words[FLAGS] as number, words[FORK_ID] as number)
@@ -123,7 +124,7 @@ const runPiece = (job: ScriptJob, piece: number): void => {
       inputIndex = 0
     }
     const { tx, prevouts, cache } = load(job, ordinal)
-    const error = verifyInput({ tx, inputIndex, prevouts, flags, cache })
+    const error = verifyInput({ tx, inputIndex, prevouts, flags, cache, signatures })
     if (error !== undefined) {
       words[at + 3] = inputIndex
       words[at + 4] = SCRIPT_ERRORS.indexOf(error)
@@ -142,13 +143,13 @@ export const stopScriptJob = ({ words }: ScriptJob): void => {
     Atomics.compareExchange(words, NEXT, next, STOPPED + Math.min(next, words[PIECES] as number))
 }
 
-/** Takes the next piece and runs it. False when none is left. */
-export const runNextPiece = (job: ScriptJob): boolean => {
+/** Takes the next piece and runs it, but for known signatures. False when none is left. */
+export const runNextPiece = (job: ScriptJob, signatures?: SignatureMemory): boolean => {
   const { words } = job
   const piece = Atomics.load(words, NEXT)
   if (piece >= (words[PIECES] as number)) return false
   if (Atomics.compareExchange(words, NEXT, piece, piece + 1) !== piece) return true
-  runPiece(job, piece)
+  runPiece(job, piece, signatures)
   Atomics.add(words, FINISHED, 1)
   return true
 }

@@ -1,7 +1,7 @@
 import { concat } from '@leyden/codec'
 import { derFromCompact, ecdsaSign, pointFromSecret } from '@leyden/crypto'
 import { forkSighashType, p2pkhOf, p2wpkhOf, Sat, SIGHASH, sighashV0, withForkId, type Block, type Tx } from '@leyden/bitcoin'
-import { checkScripts, type ScriptChecks } from '@leyden/ledger'
+import { checkScripts, createScriptCache, type ScriptCacheMemory, type ScriptChecks } from '@leyden/ledger'
 import type { Log } from '@leyden/runtime'
 import * as fc from 'fast-check'
 import { afterAll, describe, expect, it } from 'vitest'
@@ -41,12 +41,17 @@ const log: Log = {
 }
 const pools: ScriptPool[] = []
 /** `wait`: this thread leaves the rest to the others after its first piece, for as long as it says so. */
-const poolOf = (threads: number, worker?: string, wait: (pool: ScriptPool) => boolean = () => false): ScriptPool => {
+const poolOf = (
+  threads: number,
+  worker?: string,
+  wait: (pool: ScriptPool) => boolean = () => false,
+  known?: ScriptCacheMemory,
+): ScriptPool => {
   const turn = async (): Promise<void> => {
     do await new Promise((resolve) => setImmediate(resolve))
     while (wait(pool))
   }
-  const pool = createScriptPool({ threads, log, turn, ...(worker === undefined ? {} : { worker: new URL(worker) }) })
+  const pool = createScriptPool({ threads, log, turn, known, ...(worker === undefined ? {} : { worker: new URL(worker) }) })
   pools.push(pool)
   return pool
 }
@@ -124,7 +129,7 @@ describe('a pool of script threads', () => {
       checksOf([1], [0]),
       checksOf([40, 40, 40], [3], [1]),
     ]
-    expect(await Promise.all(many.map((checks) => pool.check(checks)))).toEqual(many.map(checkScripts))
+    expect(await Promise.all(many.map((checks) => pool.check(checks)))).toEqual(many.map((checks) => checkScripts(checks)))
     expect(pool.workers()).toBe(2)
     expect(pool.piecesByWorkers()).toBeGreaterThan(0)
   })
@@ -162,5 +167,38 @@ describe('a pool of script threads', () => {
     expect(await answer).toEqual(checkScripts(checks))
     expect(pool.workers()).toBe(0)
     await expect(pool.check(checks)).rejects.toThrow('closed')
+  })
+
+  it('reads the signatures that this thread knows, in every thread', async () => {
+    const secret = new Uint8Array(32).fill(7)
+    const point = pointFromSecret(secret)
+    const output = { value: Sat(1n), scriptPubKey: p2wpkhOf(point) }
+    const base = checksOf([64])
+    const [coinbase, spend] = base.block.transactions as [Tx, Tx]
+    // Signatures of something else: only who knows them as valid takes them
+    const signatures = spend.inputs.map((_, i) => ecdsaSign(new Uint8Array(32).fill(i), secret))
+    const inputs = spend.inputs.map((input, i) => ({
+      ...input,
+      witness: [concat(derFromCompact(signatures[i]!), Uint8Array.of(SIGHASH.all)), point],
+    }))
+    const undo = base.undo.map((coin) => ({ ...coin, output }))
+    const checks = {
+      ...base,
+      block: { ...base.block, transactions: [coinbase, { ...spend, inputs }] },
+      undo,
+      flags: 0 | base.flags,
+    }
+    const cache = createScriptCache()
+    const alone = poolOf(1, undefined, undefined, cache.shared)
+    const pool = poolOf(2, undefined, (pool) => pool.piecesByWorkers() === 0, cache.shared)
+    expect(await alone.check(checks)).toMatchObject({ inputIndex: 0, error: 'NULLFAIL' })
+    spend.inputs.forEach((_, i) => {
+      const hash = sighashV0(spend, i, p2pkhOf(point), output.value, SIGHASH.all)
+      cache.signatures.add('ecdsa', hash, point, signatures[i]!)
+    })
+    expect(await alone.check(checks)).toBeUndefined()
+    expect(await pool.check(checks)).toBeUndefined()
+    expect(pool.piecesByWorkers()).toBeGreaterThan(0)
+    expect(await poolOf(2).check(checks)).toMatchObject({ inputIndex: 0 })
   })
 })

@@ -6,7 +6,14 @@
  */
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
-import { checkScripts, type FailedScript, type ScriptChecker, type ScriptChecks } from '@leyden/ledger'
+import {
+  checkScripts,
+  knownSignatures,
+  type FailedScript,
+  type ScriptCacheMemory,
+  type ScriptChecker,
+  type ScriptChecks,
+} from '@leyden/ledger'
 import type { Log } from '@leyden/runtime'
 import {
   failureIn,
@@ -30,6 +37,8 @@ export type ScriptPoolOptions = {
   /** In all, this one included; 1 is this one alone. */
   readonly threads: number
   readonly log: Log
+  /** Signatures found there are not checked again. */
+  readonly known?: ScriptCacheMemory | undefined
   /** Entry file of the workers. */
   readonly worker?: URL
   /** What this thread does between two pieces. */
@@ -58,7 +67,8 @@ const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(reso
 /** A job that has lost a worker on the way. */
 type Running = { readonly job: ScriptJob; broken: boolean; progress: () => void }
 
-export const createScriptPool = ({ threads, log, worker = WORKER, turn = nextTurn }: ScriptPoolOptions): ScriptPool => {
+export const createScriptPool = ({ threads, log, known, worker = WORKER, turn = nextTurn }: ScriptPoolOptions): ScriptPool => {
+  const signatures = knownSignatures(known)
   const workers = new Set<Worker>()
   let running: Running | undefined
   let closed = false
@@ -66,7 +76,7 @@ export const createScriptPool = ({ threads, log, worker = WORKER, turn = nextTur
   let last: Promise<unknown> = Promise.resolve()
 
   const startWorker = (): Worker => {
-    const thread = new Worker(worker, { execArgv: isSource ? ['--conditions=@leyden/source'] : [] })
+    const thread = new Worker(worker, { workerData: known, execArgv: isSource ? ['--conditions=@leyden/source'] : [] })
     workers.add(thread)
     thread.on('message', (pieces: number) => {
       piecesByWorkers += pieces
@@ -96,7 +106,7 @@ export const createScriptPool = ({ threads, log, worker = WORKER, turn = nextTur
         thread.ref()
         thread.postMessage(memory)
       }
-      while (runNextPiece(job)) await turn()
+      while (runNextPiece(job, signatures)) await turn()
       await new Promise<void>((resolve) => {
         mine.progress = () => {
           if (mine.broken || isFinished(job)) resolve()
@@ -113,14 +123,14 @@ export const createScriptPool = ({ threads, log, worker = WORKER, turn = nextTur
 
   const checkInThreads = async (checks: ScriptChecks, inputs: number): Promise<FailedScript | undefined> => {
     const outcome = (await attempt(checks, inputs)) ?? (await attempt(checks, inputs))
-    return outcome === undefined ? checkScripts(checks) : outcome.failed
+    return outcome === undefined ? checkScripts(checks, signatures) : outcome.failed
   }
 
   return {
     check(checks) {
       if (closed) return Promise.reject(new Error('the script threads are closed'))
       const inputs = inputsToCheck(checks)
-      const run = last.then(() => (inputs < LEAST_INPUTS ? checkScripts(checks) : checkInThreads(checks, inputs)))
+      const run = last.then(() => (inputs < LEAST_INPUTS ? checkScripts(checks, signatures) : checkInThreads(checks, inputs)))
       last = run.catch(() => undefined)
       return run
     },

@@ -137,7 +137,12 @@ export const OPTIONS: Readonly<Record<string, Option>> = {
   dbcache: { hint: '<MiB>', about: 'memory for the cache of coins (default: 256)', to: 'dbCacheMib', read: atLeast(4) },
   fastprune: { about: 'block files of 64 KiB, and shorter chains are pruned: for tests', to: 'fastPrune', read: bool },
   loadblock: idle('<file>'),
-  maxsigcachesize: idle('<MiB>'),
+  maxsigcachesize: {
+    hint: '<MiB>',
+    about: 'memory for known signatures and scripts (default: 32)',
+    to: 'scriptCacheMib',
+    read: atLeast(1),
+  },
   par: {
     hint: '<n>',
     about: 'threads that run scripts; 0: all cores, below 0: all but so many (default: 0)',
