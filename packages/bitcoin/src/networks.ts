@@ -58,6 +58,8 @@ export type Network = {
   readonly bip30Exceptions: ReadonlyMap<number, BlockHash>
   /** BIP 325: script that every block but the genesis must satisfy. */
   readonly signetChallenge?: Uint8Array
+  /** Work of a chain that was known when this was written: one with less is not worth fetching. */
+  readonly minimumChainWork?: bigint
   /** A fork of an older ledger: from this height on, signatures and headers commit to the id. specs/decisions/0008-fork-ids.md. */
   readonly fork?: NetworkFork
 }
@@ -114,6 +116,7 @@ const MAIN_POW_LIMIT = (1n << 224n) - 1n
 
 const mainnet: Network = {
   name: 'mainnet',
+  minimumChainWork: 0x88e186b70e0862c193ec44d6n,
   magic: hexToBytes('f9beb4d9'),
   genesis: genesisBlock(1231006505, 2083236893, 0x1d00ffff),
   port: 8333,
@@ -149,6 +152,7 @@ const mainnet: Network = {
 
 const testnet4: Network = {
   name: 'testnet4',
+  minimumChainWork: 0x5faa15d02e6202f3ban,
   magic: hexToBytes('1c163f28'),
   genesis: genesisBlock(
     1714777860,
@@ -189,6 +193,7 @@ const SIGNET_CHALLENGE = hexToBytes(
 
 const signet: Network = {
   name: 'signet',
+  minimumChainWork: 0x25dbd66e58fn,
   magic: signetMagic(SIGNET_CHALLENGE),
   genesis: genesisBlock(1598918400, 52613770, 0x1e0377ae),
   port: 38333,
@@ -232,6 +237,7 @@ export const networks = { regtest, signet, testnet4, mainnet } as const
 /** A network of one's own. Give it at least a name and a magic; a genesis block of its own keeps its Lightning apart. */
 export const customNetwork = (base: Network, fields: Partial<Network> & Pick<Network, 'name' | 'magic'>): Network => ({
   ...base,
+  minimumChainWork: 0n,
   ...fields,
 })
 

@@ -6,6 +6,7 @@
 import { concat, equalBytes, utf8Encode } from '@leyden/codec'
 import { ripemd160 as nobleRipemd160, sha1 as nobleSha1 } from '@noble/hashes/legacy.js'
 import { sha256 as nobleSha256, sha512 as nobleSha512 } from '@noble/hashes/sha2.js'
+import { sha3_256 as nobleSha3 } from '@noble/hashes/sha3.js'
 import { CryptoError } from './error.ts'
 
 /** Another implementation: whole inputs in, 32 and 20 bytes out, in an array of their own. */
@@ -47,6 +48,9 @@ export const ripemd160 = (data: Uint8Array): Uint8Array => hashes.ripemd160(data
 
 /** SHA-1: 20 bytes. Only for OP_SHA1 of consensus scripts. */
 export const sha1 = (data: Uint8Array): Uint8Array => nobleSha1(data)
+
+/** SHA3-256 (FIPS 202): 32 bytes. Only for the checksum of an onion address. */
+export const sha3 = (data: Uint8Array): Uint8Array => nobleSha3(data)
 
 /** SHA-512: 64 bytes. */
 export const sha512 = (data: Uint8Array): Uint8Array => nobleSha512(data)

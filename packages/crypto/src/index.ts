@@ -5,7 +5,7 @@ export { compactFromDer, compactFromDerLax, derFromCompact, isStrictDer } from '
 export { ecdsaRecover, ecdsaSign, ecdsaSignLowR, ecdsaSignRecoverable, ecdsaVerify, ecdsaVerifyLax, hasLowR } from './ecdsa.ts'
 export { equalConstantTime } from './equal.ts'
 export { CryptoError, type CryptoErrorCode } from './error.ts'
-export { hash160, ripemd160, sha1, sha256, sha256d, sha512, taggedHash, useHashes, type Hashes } from './hash.ts'
+export { hash160, ripemd160, sha1, sha256, sha256d, sha3, sha512, taggedHash, useHashes, type Hashes } from './hash.ts'
 export { hkdfSha256, hmacSha256, hmacSha512 } from './hmac.ts'
 export {
   ecdh,

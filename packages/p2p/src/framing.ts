@@ -1,23 +1,25 @@
 /**
  * Frames of the P2P protocol, version 1: magic, command, length, checksum, payload. Bitcoin Core net.h, V1Transport.
- * A length is checked before anything is kept for it; a frame of another network ends the connection.
+ * A length is checked before anything is kept for it; a frame of another network ends the connection. One with a wrong checksum
+ * or command is dropped alone: what comes after it may be fine.
  */
-import { concat, DecodeError, Reader, Writer } from '@leyden/codec'
+import { bytesToHex, concat, DecodeError, equalBytes, Reader, Writer } from '@leyden/codec'
 import { sha256d } from '@leyden/crypto'
-import { decodePayload, encodePayload, type KnownMessage, type Message } from './message.ts'
+import { commandOf, encodePayload, type Outgoing } from './message.ts'
 
-const HEADER_BYTES = 24
+export const FRAME_HEADER_BYTES = 24
 const COMMAND_BYTES = 12
 /** Bitcoin Core's MAX_PROTOCOL_MESSAGE_LENGTH: a block, just. */
 export const MAX_PAYLOAD_BYTES = 4_000_000
 
 /** Bytes of a message on the wire. */
-export const encodeFrame = (magic: Uint8Array, message: KnownMessage): Uint8Array => {
+export const encodeFrame = (magic: Uint8Array, message: Outgoing): Uint8Array => {
   const payload = encodePayload(message)
-  const writer = new Writer(HEADER_BYTES + payload.length)
+  const name = commandOf(message)
+  const writer = new Writer(FRAME_HEADER_BYTES + payload.length)
   writer.bytes(magic)
   const command = new Uint8Array(COMMAND_BYTES)
-  for (let i = 0; i < message.type.length; i++) command[i] = message.type.charCodeAt(i)
+  for (let i = 0; i < name.length; i++) command[i] = name.charCodeAt(i)
   writer.bytes(command)
   writer.u32le(payload.length)
   writer.bytes(sha256d(payload).subarray(0, 4))
@@ -25,61 +27,82 @@ export const encodeFrame = (magic: Uint8Array, message: KnownMessage): Uint8Arra
   return writer.finish()
 }
 
-const readCommand = (bytes: Uint8Array): string => {
+/** The command in its twelve bytes; undefined when it is not printable or goes on after its end. */
+const readCommand = (bytes: Uint8Array): string | undefined => {
   let end = bytes.indexOf(0)
   if (end < 0) end = bytes.length
-  if (bytes.subarray(end).some((byte) => byte !== 0)) throw new DecodeError('invalid', 'command with bytes after its end')
-  for (const byte of bytes.subarray(0, end))
-    if (byte < 0x20 || byte > 0x7e) throw new DecodeError('invalid', 'command with unprintable characters')
+  if (bytes.subarray(end).some((byte) => byte !== 0)) return undefined
+  if (bytes.subarray(0, end).some((byte) => byte < 0x20 || byte > 0x7e)) return undefined
   return String.fromCharCode(...bytes.subarray(0, end))
 }
 
-/** Takes bytes as they arrive, gives whole messages. */
+/** A message not yet read, or why it is not one. */
+export type Frame =
+  | { readonly command: string; readonly payload: Uint8Array; readonly problem?: undefined }
+  | { readonly problem: string; readonly payload: Uint8Array }
+
+/** Takes bytes as they arrive, gives whole frames. */
 export type FrameReader = {
-  /** The messages that are complete now. Throws {@link DecodeError}: the connection must end. */
-  push(chunk: Uint8Array): Message[]
+  /** Bytes held for a frame that is not complete. */
+  readonly held: number
+  /** The frames that are complete now. Throws {@link DecodeError}: the connection must end. */
+  push(chunk: Uint8Array): Frame[]
 }
+
+type Header = { readonly command: string | undefined; readonly size: number; readonly checksum: Uint8Array }
 
 export const createFrameReader = (magic: Uint8Array): FrameReader => {
   let chunks: Uint8Array[] = []
   let length = 0
-  let needed = HEADER_BYTES
+  let needed = FRAME_HEADER_BYTES
+  let header: Header | undefined
   const take = (count: number): Uint8Array => {
-    const all = concat(...chunks)
+    const all = chunks.length === 1 ? (chunks[0] as Uint8Array) : concat(...chunks)
     chunks = all.length > count ? [all.subarray(count)] : []
     length -= count
     return all.subarray(0, count)
   }
-  let header: { readonly command: string; readonly size: number; readonly checksum: Uint8Array } | undefined
-  const readHeader = (bytes: Uint8Array): NonNullable<typeof header> => {
+  const readHeader = (bytes: Uint8Array): Header => {
     const reader = new Reader(bytes)
     const found = reader.bytes(4)
-    if (magic.some((byte, i) => byte !== found[i])) throw new DecodeError('invalid', 'magic of another network')
+    if (!equalBytes(magic, found))
+      throw new DecodeError('invalid', `Header error: Wrong MessageStart ${bytesToHex(found)} received`)
     const command = readCommand(reader.bytes(COMMAND_BYTES))
     const size = reader.u32le()
-    if (size > MAX_PAYLOAD_BYTES) throw new DecodeError('too_large', `a ${command} of ${size} bytes`)
+    if (size > MAX_PAYLOAD_BYTES)
+      throw new DecodeError('too_large', `Header error: Size too large (${command ?? ''}, ${size} bytes)`)
     return { command, size, checksum: reader.bytes(4).slice() }
   }
+  const readFrame = ({ command, size, checksum }: Header, payload: Uint8Array): Frame => {
+    const actual = sha256d(payload).subarray(0, 4)
+    if (!equalBytes(checksum, actual)) {
+      const [expected, got] = [bytesToHex(actual), bytesToHex(checksum)]
+      const problem = `Header error: Wrong checksum (${command ?? ''}, ${size} bytes), expected ${expected} was ${got}`
+      return { problem, payload }
+    }
+    if (command === undefined) return { problem: `Header error: Invalid message type (${size} bytes)`, payload }
+    return { command, payload }
+  }
   return {
+    get held() {
+      return length
+    },
     push(chunk) {
       chunks.push(chunk)
       length += chunk.length
-      const messages: Message[] = []
+      const frames: Frame[] = []
       while (length >= needed) {
         const bytes = take(needed)
         if (header === undefined) {
           header = readHeader(bytes)
           needed = header.size
-          continue
-        }
-        const { command, checksum } = header
+          if (needed > 0) continue
+          frames.push(readFrame(header, new Uint8Array(0)))
+        } else frames.push(readFrame(header, bytes))
         header = undefined
-        needed = HEADER_BYTES
-        const actual = sha256d(bytes)
-        if (checksum.some((byte, i) => byte !== actual[i])) throw new DecodeError('invalid', `checksum of a ${command}`)
-        messages.push(decodePayload(command, bytes))
+        needed = FRAME_HEADER_BYTES
       }
-      return messages
+      return frames
     },
   }
 }

@@ -6,6 +6,7 @@ import { BlockList } from 'node:net'
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { decodeAddress, findNetwork, isAddressProblem, networks } from '@leyden/bitcoin'
+import { DEFAULT_BAN_SECONDS, MAX_ORPHANS } from '@leyden/p2p'
 import { z } from 'zod'
 import { parseHashedUser } from './credentials.ts'
 import { addSubnet } from './subnet.ts'
@@ -91,8 +92,49 @@ export const configSchema = z
     rpcThreads: z.coerce.number().int().min(1).max(1024).default(16),
     rpcWorkQueue: z.coerce.number().int().min(1).max(65_536).default(64),
     rpcServerTimeout: z.coerce.number().int().min(1).max(2_000_000).default(30),
-    /** Peers to stay connected to. */
+    /** Peers to stay connected to, and to no others. */
     connect: list.default([]),
+    /** Peers to stay connected to, beside those that are found. */
+    addNode: z.preprocess(words, z.array(z.string().min(1).max(256)).max(256)).default([]),
+    /** Find peers in the address book, where no peers to connect to are named; never on regtest. */
+    findPeers: flag.default(true),
+    /** Ask the public networks' DNS seeds when the address book is empty. */
+    dnsSeed: flag.default(true),
+    networkActive: flag.default(true),
+    maxConnections: z.coerce.number().int().min(0).max(10_000).default(125),
+    /** Bytes that may be uploaded in a day, 0 for no limit: near its end old blocks are served no longer. */
+    maxUploadTarget: z.coerce.number().int().min(0).default(0),
+    /** Seconds without a handshake or a first message after which a peer is closed. */
+    peerTimeout: z.coerce.number().int().min(1).max(1_000_000_000).default(60),
+    /** Milliseconds for a connection to come about. */
+    dialTimeout: z.coerce.number().int().min(1).max(600_000).default(5000),
+    /** Seconds of a ban that says nothing else. */
+    banTime: z.coerce.number().int().min(1).default(DEFAULT_BAN_SECONDS),
+    /** Take and relay no transactions of peers, but of those that may. */
+    blocksOnly: flag.default(false),
+    /** What peers may do by their address: `noban,relay@10.0.0.0/8`. */
+    whitelist: z.array(z.string().max(200)).max(256).default([]),
+    /** What peers may do that connect to us: `noban,relay`. */
+    bindPermissions: z.string().max(200).default(''),
+    /** Whether entries of the whitelist without permissions mean relay (default: yes, but with blocksOnly) and forcerelay as well. */
+    whitelistRelay: flag.optional(),
+    whitelistForceRelay: flag.default(false),
+    /** Transactions kept whose parents are not here. */
+    maxOrphans: z.coerce.number().int().min(0).max(10_000).default(MAX_ORPHANS),
+    /** In 1000 bytes, for each peer: what waits to be taken, and what waits to be read by it. */
+    maxReceiveBuffer: z.coerce.number().int().min(1).max(1_000_000).default(5000),
+    maxSendBuffer: z.coerce.number().int().min(1).max(1_000_000).default(1000),
+    /** Work that a chain must have before its blocks are fetched, hex; default: the network's. */
+    minimumChainWork: z
+      .string()
+      .regex(/^(0x)?[0-9a-fA-F]{1,64}$/, 'up to 64 hex digits')
+      .optional(),
+    /** Seconds: with an older tip the ledger is still catching up. */
+    maxTipAge: z.coerce.number().int().min(1).default(86_400),
+    /** Addresses of fc00::/8 are of the CJDNS network. */
+    cjdnsReachable: flag.default(false),
+    /** `addrman`: an address book whose places are the same everywhere. For tests. */
+    testOptions: z.preprocess(words, z.array(z.string().max(50)).max(20)).default([]),
     /** With blockEvery: mines a block every so many seconds to this address. */
     minerAddress: z.string().optional(),
     blockEvery: z.coerce.number().min(0.05).max(86_400).optional(),

@@ -17,9 +17,10 @@ import { createLedgerEngine, type LedgerEngine } from './engine.ts'
 import { listenForLinks } from './link-server.ts'
 import { PortTaken } from './listen.ts'
 import { networkOf, signersOf } from './network.ts'
-import { listenForPeers } from './p2p-server.ts'
 import { useNativeHashes } from './native-hash.ts'
 import type { Pruning } from './prune.ts'
+import { minimumWorkOf, peerOptionsOf } from './p2p/options.ts'
+import { listenForPeers } from './p2p/server.ts'
 import type { LogCategories } from './rpc/method.ts'
 import { createRpcServer } from './rpc/server.ts'
 import { createScriptPool, scriptThreadsOf } from './script-pool.ts'
@@ -178,11 +179,13 @@ export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT, s
 
     const peers = await listenForPeers({
       engine,
-      host: config.p2pBind,
-      port: config.p2pPort ?? network.port,
-      listen: config.listen,
-      userAgent,
+      clock,
+      random: systemRandom,
+      datadir,
       log,
+      userAgent,
+      minimumWork: minimumWorkOf(config, network),
+      ...peerOptionsOf(config, network),
     })
     closers.push(() => peers.close())
 
@@ -213,13 +216,7 @@ export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT, s
         setTime: (ms) => clock.setTime(ms),
         startedAtMs: systemClock.now(),
         userAgent,
-        peers: () => peers.peers(),
-        connectPeer: (address, once) => peers.connect(address, once),
-        disconnectPeer: (address) => peers.disconnect(address),
-        disconnectPeerById: (id) => peers.disconnectById(id),
-        addedPeers: () => peers.added(),
-        pingPeers: () => peers.ping(),
-        traffic: () => peers.traffic(),
+        peers,
         stop: () => void stop(),
         stopping: stopping.signal,
         logPath: sink.logPath ?? '',
@@ -246,7 +243,7 @@ export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT, s
     const [boundRpc] = ports
     if (boundRpc === undefined) throw new PortTaken('RPC', firstHost, rpcPort)
     closers.push(startMiner(engine, config, network, log))
-    for (const address of config.connect) void peers.connect(address, false)
+    for (const name of [...config.connect, ...config.addNode]) peers.add(name)
 
     const host = hostInUrl(firstHost)
     const running: RunningLedger = {

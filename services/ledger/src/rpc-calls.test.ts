@@ -309,8 +309,9 @@ describe('tools', () => {
       address,
       connection_type: 'outbound-full-relay',
     })
-    expect((await errorOf('addconnection', address, 'feeler', false))?.code).toBe(-8)
+    expect((await errorOf('addconnection', address, 'stranger', false))?.code).toBe(-8)
     await call('addnode', address, 'remove')
+    expect(await call('disconnectnode', '', id)).toBeNull()
     expect(await errorOf('disconnectnode', '', id)).toEqual({ code: -29, message: 'Node not found in connected nodes' })
     expect((await errorOf('disconnectnode', address, 1))?.code).toBe(-32602)
     expect((await errorOf('getaddednodeinfo', address))?.code).toBe(-24)

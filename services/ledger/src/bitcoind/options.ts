@@ -67,6 +67,20 @@ const prune: Read = (settings, name) => {
   return value
 }
 
+/** A negative number means none. */
+const connections: Read = (settings, name) => {
+  const count = settings.int(name)
+  return count === undefined ? undefined : Math.max(0, count)
+}
+/** Bytes with a unit: lower case by thousands, upper case by 1024; MiB without one. */
+const byteUnits: Read = (settings, name) => {
+  const match = /^(\d+)([kKmMgGtT]?)$/.exec(settings.text(name) ?? '')
+  if (match === null) return settings.text(name)
+  const unit = match[2] === '' ? 'M' : (match[2] as string)
+  const power = 'kmgt'.indexOf(unit.toLowerCase()) + 1
+  return Number(match[1]) * (unit === unit.toLowerCase() ? 1000 : 1024) ** power
+}
+
 /** Known, without effect. */
 const idle = (hint?: string): Option => (hint === undefined ? {} : { hint })
 
@@ -109,9 +123,14 @@ export const OPTIONS: Readonly<Record<string, Option>> = {
   },
   vbparams: idle('<deployment:start:end[:height]>'),
   assumevalid: idle('<hash>'),
-  minimumchainwork: idle('<hex>'),
+  minimumchainwork: {
+    hint: '<hex>',
+    about: 'work that a chain must have before its blocks are fetched',
+    to: 'minimumChainWork',
+    read: text,
+  },
   checkpoints: idle(),
-  maxtipage: idle('<seconds>'),
+  maxtipage: { hint: '<seconds>', about: 'with an older tip the ledger is still catching up', to: 'maxTipAge', read: int },
   mocktime: { hint: '<seconds>', about: 'the clock stands still at this time, seconds since 1970', to: 'mockTime', read: int },
   stopatheight: idle('<height>'),
   stopafterblockimport: idle(),
@@ -171,45 +190,59 @@ export const OPTIONS: Readonly<Record<string, Option>> = {
   listen: { about: 'whether peers may connect to us', to: 'listen', read: bool },
   uacomment: { hint: '<words>', about: 'a comment in the user agent', to: 'uaComment', read: list },
   asmap: idle('<file>'),
-  bantime: idle('<seconds>'),
+  bantime: { hint: '<seconds>', about: 'how long a ban lasts (default: 86400)', to: 'banTime', read: int },
   blockreconstructionextratxn: idle('<n>'),
-  blocksonly: idle(),
+  blocksonly: { about: 'take and relay no transactions of peers', to: 'blocksOnly', read: bool },
   capturemessages: idle(),
   checkaddrman: idle('<n>'),
-  cjdnsreachable: idle(),
+  cjdnsreachable: { about: 'addresses of fc00::/8 are of the CJDNS network', to: 'cjdnsReachable', read: bool },
   discover: idle(),
   dns: idle(),
-  dnsseed: idle(),
+  dnsseed: { about: 'ask DNS seeds for peers (default: 1)', to: 'dnsSeed', read: bool },
   externalip: idle('<ip>'),
   fixedseeds: idle(),
   forcednsseed: idle(),
   i2pacceptincoming: idle(),
   i2psam: idle('<ip:port>'),
   listenonion: idle(),
-  maxconnections: idle('<n>'),
-  maxreceivebuffer: idle('<kB>'),
-  maxsendbuffer: idle('<kB>'),
-  maxuploadtarget: idle('<MiB>'),
+  maxconnections: { hint: '<n>', about: 'connections to hold at most (default: 125)', to: 'maxConnections', read: connections },
+  maxreceivebuffer: { hint: '<kB>', about: 'what waits of a peer at most (default: 5000)', to: 'maxReceiveBuffer', read: int },
+  maxsendbuffer: { hint: '<kB>', about: 'what waits for a peer at most (default: 1000)', to: 'maxSendBuffer', read: int },
+  maxuploadtarget: {
+    hint: '<MiB>',
+    about: 'upload of a day at most, with a unit k, K, m, M, g, G, t, T (default: 0M, no limit)',
+    to: 'maxUploadTarget',
+    read: byteUnits,
+  },
   natpmp: idle(),
-  networkactive: idle(),
+  networkactive: { about: 'whether the network is on (default: 1)', to: 'networkActive', read: bool },
   onion: idle('<ip:port>'),
   onlynet: idle('<net>'),
   peerblockfilters: idle(),
   peerbloomfilters: idle(),
-  peertimeout: idle('<seconds>'),
+  peertimeout: {
+    hint: '<seconds>',
+    about: 'after which a peer is closed that does not speak (default: 60)',
+    to: 'peerTimeout',
+    read: int,
+  },
   proxy: { hint: '<ip:port>', valued: true },
   proxyrandomize: idle(),
   seednode: idle('<ip>'),
-  timeout: idle('<ms>'),
+  timeout: { hint: '<ms>', about: 'for a connection to come about (default: 5000)', to: 'dialTimeout', read: int },
   torcontrol: idle('<ip:port>'),
   torpassword: { hint: '<password>', sensitive: true },
   txreconciliation: idle(),
   upnp: idle(),
   v2transport: idle(),
-  whitebind: idle('<permissions@address>'),
-  whitelist: idle('<permissions@address>'),
-  whitelistforcerelay: idle(),
-  whitelistrelay: idle(),
+  whitebind: {
+    hint: '<permissions@address>',
+    about: 'address for peers, with what those may do who come there',
+    networkOnly: true,
+  },
+  whitelist: { hint: '<permissions@address>', about: 'what peers may do by their address', to: 'whitelist', read: list },
+  whitelistforcerelay: { to: 'whitelistForceRelay', read: bool },
+  whitelistrelay: { to: 'whitelistRelay', read: bool },
 
   // Mempool, relay, mining
   acceptnonstdtxn: idle(),
@@ -228,7 +261,7 @@ export const OPTIONS: Readonly<Record<string, Option>> = {
   limitdescendantcount: idle('<n>'),
   limitdescendantsize: idle('<kB>'),
   maxmempool: idle('<MB>'),
-  maxorphantx: idle('<n>'),
+  maxorphantx: { hint: '<n>', about: 'transactions kept whose parents are not here (default: 100)', to: 'maxOrphans', read: int },
   mempoolexpiry: idle('<hours>'),
   mempoolfullrbf: idle(),
   minrelaytxfee: idle('<BTC/kvB>'),
@@ -292,7 +325,7 @@ export const OPTIONS: Readonly<Record<string, Option>> = {
   logtimestamps: idle(),
   printtoconsole: { about: 'write the log on the console as well' },
   shrinkdebugfile: idle(),
-  test: idle('<option>'),
+  test: { hint: '<option>', to: 'testOptions', read: list },
 
   // The wallet, which is not here: its options are taken so that a file with them still starts
   addresstype: {},
@@ -332,18 +365,32 @@ const withPort = (address: string, port: number): string =>
     ? address
     : `${address.includes(':') && !address.startsWith('[') ? `[${address}]` : address}:${port}`
 
-const peers = (settings: Settings, port: number): readonly string[] =>
-  [...settings.list('addnode'), ...settings.list('connect').filter((address) => address !== '0')].map((address) =>
-    withPort(address, port),
-  )
+const connectTo = (settings: Settings, port: number): readonly string[] =>
+  settings
+    .list('connect')
+    .filter((address) => address !== '0')
+    .map((address) => withPort(address, port))
 
-/** `address[:port][=onion]`; the first that is not for Tor. */
-const bindOf = (settings: Settings): { readonly p2pBind?: string; readonly p2pPort?: number } => {
-  const given = settings.list('bind').find((address) => !address.endsWith('=onion'))
+/** `[permissions@]address[:port][=onion]`; the first that is not for Tor. */
+const bindOf = (
+  settings: Settings,
+): { readonly p2pBind?: string; readonly p2pPort?: number; readonly bindPermissions?: string } => {
+  const whitebind = settings.list('whitebind')
+  if (settings.bool('listen') === false && (settings.list('bind').length > 0 || whitebind.length > 0))
+    throw new InitError('Cannot set -bind or -whitebind together with -listen=0')
+  const [white] = whitebind
+  const [permissions, named] = white?.includes('@') === true ? (white.split('@') as [string, string]) : ['', white]
+  const given = named ?? settings.list('bind').find((address) => !address.endsWith('=onion'))
   if (given === undefined) return {}
-  const match = /^(?:\[([^\]]+)\]|([^:]+))(?::(\d+))?$/.exec(given)
+  const match = /^(?:\[([^\]]+)\]|([^:/]+))(?::(\d+))?$/.exec(given)
+  if (match === null && white !== undefined) throw new InitError(`Cannot resolve -whitebind address: '${given}'`)
+  if (match?.[3] === undefined && white !== undefined) throw new InitError(`Need to specify a port with -whitebind: '${given}'`)
   const host = match?.[1] ?? match?.[2] ?? given
-  return { p2pBind: host, ...(match?.[3] === undefined ? {} : { p2pPort: Number(match[3]) }) }
+  return {
+    p2pBind: host,
+    ...(match?.[3] === undefined ? {} : { p2pPort: Number(match[3]) }),
+    ...(white === undefined ? {} : { bindPermissions: permissions === '' ? 'noban,mempool,relay' : permissions }),
+  }
 }
 
 /** Without both options only this machine may connect: bitcoind too ignores either one alone. */
@@ -359,7 +406,9 @@ export const configOf = (settings: Settings, defaultPort: number): Partial<Ledge
     const value = to === undefined ? undefined : read?.(settings, name)
     if (to !== undefined && value !== undefined) config[to] = value
   }
-  const listens = config['listen'] ?? (settings.list('bind').length > 0 || settings.text('connect') === undefined)
+  const listens =
+    config['listen'] ??
+    (settings.list('bind').length + settings.list('whitebind').length > 0 || settings.text('connect') === undefined)
   return {
     store: 'chainstate',
     p2pBind: '0.0.0.0',
@@ -368,6 +417,8 @@ export const configOf = (settings: Settings, defaultPort: number): Partial<Ledge
     rpcBind: [...rpcAddresses(settings)],
     listen: listens === true,
     link: config['linkPort'] !== undefined,
-    connect: [...peers(settings, defaultPort)],
+    connect: [...connectTo(settings, defaultPort)],
+    addNode: [...settings.list('addnode')],
+    findPeers: settings.text('connect') === undefined,
   }
 }

@@ -86,24 +86,27 @@ describe('our configuration', () => {
   it('is filled by options that name a key of it', () => {
     const keys = Object.keys(configSchema.shape)
     expect(Object.values(OPTIONS).flatMap(({ to }) => (to === undefined || keys.includes(to) ? [] : [to]))).toEqual([])
-    const words = [
-      '-regtest',
-      '-port=1',
-      '-rpcport=2',
-      '-addnode=[::1]',
-      '-connect=h:5',
-      '-connect=0',
-      '-bind=127.0.0.1:6',
-      '-nolisten',
-    ]
+    const words = ['-regtest', '-port=1', '-rpcport=2', '-addnode=[::1]', '-connect=h:5', '-connect=0', '-bind=127.0.0.1:6']
     expect(configOf(read('', ...words), 18_444)).toMatchObject({
       p2pBind: '127.0.0.1',
       p2pPort: 6,
       rpcPort: 2,
-      connect: ['[::1]:18444', 'h:5'],
-      listen: false,
+      connect: ['h:5'],
+      addNode: ['[::1]'],
+      findPeers: false,
+      listen: true,
       link: false,
     })
+  })
+
+  it('gives an address for peers the permissions that stand before it', () => {
+    expect(configOf(read('', '-regtest', '-whitebind=noban,relay@127.0.0.1:7'), 1)).toMatchObject({
+      p2pBind: '127.0.0.1',
+      p2pPort: 7,
+      bindPermissions: 'noban,relay',
+    })
+    expect(() => configOf(read('', '-regtest', '-whitebind=noban@127.0.0.1/10'), 1)).toThrow('Cannot resolve -whitebind')
+    expect(() => configOf(read('', '-regtest', '-bind=127.0.0.1', '-listen=0'), 1)).toThrow('together with -listen=0')
   })
 
   it('does not listen when it connects to named peers only, unless told to', () => {

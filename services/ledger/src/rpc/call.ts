@@ -13,6 +13,8 @@ export const RPC = {
   nodeAlreadyAdded: -23,
   nodeNotAdded: -24,
   nodeNotConnected: -29,
+  invalidIpOrSubnet: -30,
+  nodeCapacityReached: -34,
   database: -20,
   deserialization: -22,
   verify: -25,
@@ -126,6 +128,14 @@ export class Arguments {
   bool(at: number, fallback?: boolean): boolean {
     const value = this.has(at) ? this.#values[at] : fallback
     if (typeof value !== 'boolean') throw this.#wrongType(at, 'bool')
+    return value
+  }
+
+  /** Of 64 bits in Bitcoin Core: any that a number holds exactly. */
+  integer(at: number, fallback?: number): number {
+    const value = this.has(at) ? this.#values[at] : fallback
+    if (typeof value !== 'number') throw this.#wrongType(at, 'number')
+    if (!Number.isSafeInteger(value)) throw new RpcError(RPC.misc, 'JSON integer out of range')
     return value
   }
 

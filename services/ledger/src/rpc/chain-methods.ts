@@ -17,7 +17,7 @@ import type { LedgerEngine } from '../engine.ts'
 import { RPC, RpcError } from './call.ts'
 import { btc } from './json-text.ts'
 import { blockJson, chainWorkHex, confirmations, difficulty, headerJson, scriptJson, txJson, type Json } from './json.ts'
-import type { Methods, RpcContext } from './method.ts'
+import type { Methods } from './method.ts'
 
 /** Bitcoin Core's names of the networks. */
 export const chainName = ({ name }: Network): string => (name === 'mainnet' ? 'main' : name)
@@ -43,15 +43,6 @@ const blockOf = ({ tree }: LedgerEngine, hash: BlockHash): HeaderEntry => {
   const entry = tree.entries.get(hash)
   if (entry === undefined) throw new RpcError(RPC.invalidAddressOrKey, 'Block hash not found')
   return entry
-}
-
-const MAX_TIP_AGE_SECONDS = 24 * 3600
-const caughtUp = new WeakSet<LedgerEngine>()
-
-/** Once the tip was recent it stays caught up. Bitcoin Core validation.cpp, IsInitialBlockDownload. */
-const isInitialDownload = ({ engine, now }: RpcContext): boolean => {
-  if (engine.tipEntry().header.time >= now() / 1000 - MAX_TIP_AGE_SECONDS) caughtUp.add(engine)
-  return !caughtUp.has(engine)
 }
 
 /** Coins that each transaction of a block spends, coinbase left out. */
@@ -149,7 +140,7 @@ export const chainMethods: Methods = {
         time: tip.header.time,
         mediantime: medianTimePast(tip),
         verificationprogress: best.height === 0 ? 1 : Math.min(1, tip.height / best.height),
-        initialblockdownload: isInitialDownload(context),
+        initialblockdownload: context.peers.isInitialDownload(),
         chainwork: chainWorkHex(tip.chainWork),
         ...storageJson(engine),
         warnings: [],

@@ -9,6 +9,7 @@ import { jsonText, type Json } from './json-text.ts'
 import { mempoolMethods } from './mempool-methods.ts'
 import type { ActiveCall, Method, Methods, RpcContext } from './method.ts'
 import { miningMethods } from './mining-methods.ts'
+import { networkMethods } from './network-methods.ts'
 import { nodeMethods } from './node-methods.ts'
 import { rawMethods } from './raw-methods.ts'
 import { scanMethods } from './scan-methods.ts'
@@ -46,6 +47,7 @@ const table: Methods = {
   ...chainMethods,
   ...mempoolMethods,
   ...miningMethods,
+  ...networkMethods,
   ...nodeMethods,
   ...rawMethods,
   ...scanMethods,

@@ -4,16 +4,29 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, describe, expect, it } from 'vitest'
 import { BlockHash, blockHash, encodeBlock, networks, p2wshOf, txid } from '@leyden/bitcoin'
-import { createFrameReader, encodeFrame, INV, type KnownMessage, type Message } from '@leyden/p2p'
-import { startLedger, type RunningLedger } from './daemon.ts'
-import { ANYONE, outputOf, pay } from './testing.ts'
+import { createFrameReader, decodePayload, encodeFrame, INV, type KnownMessage, type Message } from '@leyden/p2p'
+import type { LedgerConfigInput } from '../config.ts'
+import { startLedger, type RunningLedger } from '../daemon.ts'
+import { ANYONE, outputOf, pay } from '../testing.ts'
 
 const { magic, genesis } = networks.regtest
 const running: { ledger: RunningLedger; datadir: string }[] = []
-const start = async (connectTo: readonly RunningLedger[] = []): Promise<RunningLedger> => {
+const start = async (
+  connectTo: readonly RunningLedger[] = [],
+  settings: Partial<LedgerConfigInput> = {},
+): Promise<RunningLedger> => {
   const datadir = mkdtempSync(join(tmpdir(), 'leyden-p2p-'))
   const peers = connectTo.map(({ p2pPort }) => `127.0.0.1:${p2pPort}`)
-  const ledger = await startLedger({ datadir, rpcPort: 0, linkPort: 0, p2pPort: 0, connect: peers })
+  const ledger = await startLedger({
+    datadir,
+    rpcPort: 0,
+    linkPort: 0,
+    p2pPort: 0,
+    connect: peers,
+    // Transactions are announced at once to whom we trust.
+    whitelist: ['noban,in,out@127.0.0.1'],
+    ...settings,
+  })
   running.push({ ledger, datadir })
   return ledger
 }
@@ -84,7 +97,10 @@ const dial = async (
   const heard: Message[] = []
   let closed = false
   const reader = createFrameReader(magic)
-  socket.on('data', (chunk: Buffer) => heard.push(...reader.push(new Uint8Array(chunk))))
+  socket.on('data', (chunk: Buffer) => {
+    for (const frame of reader.push(new Uint8Array(chunk)))
+      if (frame.problem === undefined) heard.push(decodePayload(frame.command, frame.payload))
+  })
   socket.on('error', () => undefined)
   socket.on('close', () => {
     closed = true
@@ -124,7 +140,10 @@ describe('a peer', () => {
     expect(headers.headers.map(blockHash)).toEqual(hashes.slice(1))
     peer.say({
       type: 'getdata',
-      items: [hashes[2]!, '11'.repeat(32)].map((hash) => ({ kind: INV.witnessBlock, hash })),
+      items: [
+        { kind: INV.witnessBlock, hash: hashes[2]! },
+        { kind: INV.wtx, hash: '11'.repeat(32) },
+      ],
     })
     await until('the block comes', () => peer.heard.some(({ type }) => type === 'notfound'))
     const block = peer.heard.find((message) => message.type === 'block')!
@@ -133,7 +152,7 @@ describe('a peer', () => {
   })
 
   it('that sends bytes of no protocol, a bad header or a bad block loses its connection, and nobody else does', async () => {
-    const ledger = await start()
+    const ledger = await start([], { whitelist: [] })
     await ledger.engine.generateToAddress(2, ANYONE)
     const good = await greet(ledger)
     const noisy = await dial(ledger)

@@ -1,0 +1,122 @@
+/** The chain and the mempool as the peering machine sees them. */
+import {
+  bitsFromTarget,
+  blockHash,
+  checkMerkleRoot,
+  checkWitnessCommitment,
+  difficultyInterval,
+  isCoinbase,
+  meetsProofOfWork,
+  targetFromBits,
+  txBaseSize,
+  workFromBits,
+  type Block,
+  type Network,
+  type Txid,
+  type Wtxid,
+} from '@leyden/bitcoin'
+import {
+  ancestorAt,
+  forkPoint,
+  isViolation,
+  locator,
+  medianTimePast,
+  minFeeratePerKvb,
+  MIN_RELAY_FEERATE_PER_KVB,
+  withAncestors,
+  type HeaderEntry,
+  type MempoolEntry,
+} from '@leyden/ledger'
+import type { ChainEntry, ChainPort, PoolPort } from '@leyden/p2p'
+import type { LedgerEngine } from '../engine.ts'
+import type { WaitingBlocks } from './waiting-blocks.ts'
+
+/** A merkle tree can pass a transaction of this size off as two of its nodes (CVE-2017-12842). */
+const FORGEABLE_BYTES = 64
+
+const mutationOf = (block: Block, segwit: boolean): string | undefined => {
+  const root = checkMerkleRoot(block)
+  if (root !== undefined) return root === 'bad-txnmrklroot' ? `${root}, hashMerkleRoot mismatch` : root
+  const [coinbase] = block.transactions
+  if (coinbase === undefined || !isCoinbase(coinbase))
+    return block.transactions.some((tx) => txBaseSize(tx) === FORGEABLE_BYTES) ? 'a transaction of 64 bytes' : undefined
+  return checkWitnessCommitment(block, segwit)
+}
+
+/** Bitcoin Core pow.cpp, PermittedDifficultyTransition: a factor of four at a retarget, nothing between. */
+const mayFollow = (network: Network, height: number, before: number, bits: number): boolean => {
+  if (network.allowMinDifficultyBlocks) return true
+  if (height % difficultyInterval(network) !== 0) return before === bits
+  const [old, claimed] = [targetFromBits(before), targetFromBits(bits)]
+  if (old === undefined || claimed === undefined) return false
+  const bounded = (target: bigint): bigint =>
+    targetFromBits(bitsFromTarget(target > network.powLimit ? network.powLimit : target)) ?? network.powLimit
+  return claimed <= bounded(old * 4n) && claimed >= bounded(old / 4n)
+}
+
+export type ChainPortOptions = {
+  readonly engine: LedgerEngine
+  readonly waiting: WaitingBlocks
+  readonly now: () => number
+  readonly minimumWork: bigint
+  /** Seconds: with an older tip we are still far behind. */
+  readonly maxTipAge: number
+}
+
+const whole = (entry: ChainEntry): HeaderEntry => entry as HeaderEntry
+
+export const createChainPort = ({ engine, waiting, now, minimumWork, maxTipAge }: ChainPortOptions): ChainPort => {
+  const { tree, network } = engine
+  let caughtUp = false
+  return {
+    minimumWork,
+    spacing: network.targetSpacingSeconds,
+    find: (hash) => tree.entries.get(hash),
+    tip: () => engine.tipEntry(),
+    bestHeader: () => engine.bestHeaderEntry(),
+    isActive: (entry) => engine.isActive(whole(entry)),
+    activeAt(height) {
+      const tip = engine.tipEntry()
+      return height > tip.height ? undefined : ancestorAt(tip, height)
+    },
+    ancestor: (entry, height) => ancestorAt(whole(entry), height),
+    fork: (a, b) => forkPoint(whole(a), whole(b)),
+    locator: (entry) => locator(whole(entry)),
+    hasBody: (entry) => whole(entry).stored || waiting.has(entry.hash),
+    canServe: (entry) => whole(entry).stored,
+    isComplete: (entry) => whole(entry).stored,
+    isInvalid: (entry) => whole(entry).failed !== 'none',
+    isInitialDownload() {
+      const tip = engine.tipEntry()
+      caughtUp ||= tip.chainWork >= minimumWork && tip.header.time >= now() / 1000 - maxTipAge
+      return !caughtUp
+    },
+    hasRoom: () => waiting.hasRoom(),
+    workOf: (header) => workFromBits(header.bits),
+    meetsTarget: (header) => meetsProofOfWork(blockHash(header), header.bits, network),
+    mayFollow: (height, before, bits) => mayFollow(network, height, before, bits),
+    medianTime: (entry) => medianTimePast(whole(entry)),
+    submitHeaders(headers) {
+      const answer = engine.submitHeaders(headers)
+      return isViolation(answer) ? { reason: answer.reason } : answer
+    },
+    mutation: (block, parent) => mutationOf(block, parent.height + 1 >= network.segwitHeight),
+  }
+}
+
+export const createPoolPort = ({ pool }: LedgerEngine): PoolPort => ({
+  byTxid: (id) => pool.entries.get(id as Txid),
+  byWtxid(id) {
+    const found = pool.wtxids.get(id as Wtxid)
+    return found === undefined ? undefined : pool.entries.get(found)
+  },
+  all: () => [...pool.entries.values()],
+  compare(a, b) {
+    const count = (entry: { readonly txid: Txid }): number => withAncestors(pool, [entry.txid]).size
+    const [first, second] = [a as MempoolEntry, b as MempoolEntry]
+    return count(first) - count(second) || Number(second.fee * BigInt(first.vsize) - first.fee * BigInt(second.vsize))
+  },
+  minFeeratePerKvb: () => minFeeratePerKvb(pool),
+  minRelayFeeratePerKvb: () => MIN_RELAY_FEERATE_PER_KVB,
+  spread: () => undefined,
+})
