@@ -223,6 +223,9 @@ export const openBlockFiles = async (options: BlockFilesOptions, known: Readonly
   }
 }
 
+/** Of the file with blocks. */
+export const blockFileName = (file: number): string => nameOf('block', file)
+
 /** The numbers of the block files in a directory, in order. */
 export const blockFileNumbers = async (directory: Directory): Promise<number[]> =>
   (await directory.list())

@@ -107,8 +107,8 @@ export type About = {
   readonly fork?: NetworkFork
   /** Block files have been deleted. */
   readonly pruned?: boolean
-  /** Coins and tip are being taken away, to be made anew. */
-  readonly rebuilding?: boolean
+  /** Rows are being taken away, to be made again. */
+  readonly rebuilding?: 'everything' | 'chainstate'
 }
 
 export const aboutWrite = (about: About): Write => ({ key: ABOUT, value: packRecord(about) })

@@ -7,8 +7,6 @@
  */
 import {
   blockHash,
-  decodeBlock,
-  encodeBlock,
   forkIdAt,
   STANDARD_SCRIPT_FLAGS,
   withForkId,
@@ -28,21 +26,18 @@ import {
   addHeader,
   applyAcceptance,
   applyBlockRemoval,
+  bestHeader,
   bestStored,
   blockFees,
   checkBlockAbove,
   checkBlockAlone,
+  checkBlockBody,
   checkScriptsHere,
   clearMempool,
   coinsNeeded,
   coinsOfInterest,
   connectCoins,
-  decodeUndo,
-  createHeaderTree,
-  createMempool,
-  createScriptCache,
   disconnectBlock,
-  encodeUndo,
   failureOf,
   FEE_HISTORY_BLOCKS,
   inOrder,
@@ -54,7 +49,6 @@ import {
   planBlockRemoval,
   planReorg,
   removeExpired,
-  restoreEntry,
   scriptViolation,
   type BlockFailure,
   type BlockFees,
@@ -63,33 +57,20 @@ import {
   type HeaderEntry,
   type HeaderTree,
   type Mempool,
-  type ReorgPlan,
   type ScriptCache,
   type ScriptChecker,
-  type Undo,
 } from '@leyden/ledger'
 import type { Log, Store, Write } from '@leyden/runtime'
-import { blockFileNumbers, openBlockFiles, type BlockFiles, type RecordKind } from './block-files.ts'
-import { indexRows, openIndexes, unindexRows, type ChainIndex, type IndexName } from './chain-indexes.ts'
-import {
-  claimStore,
-  headerWrite,
-  mempoolDelete,
-  mempoolWrite,
-  isFresh,
-  readFiles,
-  readHeaders,
-  readMempool,
-  readTip,
-  StoreMismatch,
-  type About,
-  type StoredBlock,
-} from './chain-rows.ts'
-import { createCoinsCache, type CoinsCache } from './coins-cache.ts'
+import type { BlockFiles } from './block-files.ts'
+import { checkPresent, storeBlock, storedBlock, storedUndo, storeUndo } from './chain-blocks.ts'
+import { indexRows, unindexRows, type ChainIndex, type IndexName } from './chain-indexes.ts'
+import { headerWrite, mempoolDelete, mempoolWrite, type About, type StoredBlock } from './chain-rows.ts'
+import type { CoinsCache } from './coins-cache.ts'
 import type { Directory } from './directory.ts'
-import { flush, makeRoom, newFlushes, type Durable, type Flushes } from './flush.ts'
+import { makeRoom, type Durable, type Flushes } from './flush.ts'
 import type { Pruning } from './prune.ts'
-import { createRowBuffer, type RowBuffer } from './row-buffer.ts'
+import type { Rebuild } from './rebuild.ts'
+import type { RowBuffer } from './row-buffer.ts'
 
 export type ChainOptions = {
   readonly store: Store
@@ -106,6 +87,8 @@ export type ChainOptions = {
   /** No chain that is lower is pruned by itself. */
   readonly pruneAfterHeight: number
   readonly maxFileBytes?: number | undefined
+  /** What to build again before anything else. */
+  readonly rebuild?: Rebuild | undefined
   /** A flush has landed: this may be told now. */
   readonly onDurable: (what: Durable) => void
   /** A flush has ended, well or not. */
@@ -151,6 +134,8 @@ export type Chain = {
   told: HeaderEntry | undefined
   readonly flushes: Flushes
   readonly maxDirtyBytes: number
+  /** What has connected since a moment, milliseconds. */
+  progress: { readonly since: number; blocks: number; transactions: number }
   about: About
   readonly scripts: ScriptCache
   best: HeaderEntry
@@ -179,83 +164,6 @@ export const passedAt =
 const endsRules = ({ options: { network } }: Chain, { height }: HeaderEntry): boolean =>
   forkIdAt(network, height) !== forkIdAt(network, height + 1)
 
-/** Of the cache, the part for what is not on the disk: two of these may be held at once, one being written. */
-const DIRTY_PART = 4
-/** A flush that is larger takes too long. */
-const MAX_DIRTY_BYTES = 96 * 1024 * 1024
-
-/** Opens the chain of a store, or begins one; the mempool of the last run is judged anew. */
-export const openChain = async (options: ChainOptions): Promise<Chain> => {
-  const { store, network, log, cacheBytes, directory } = options
-  const tree = createHeaderTree(network, network.genesis.header)
-  const about = await claim(options, tree.genesis.hash)
-  const files = await openBlockFiles(
-    { directory, magic: network.magic, maxFileBytes: options.maxFileBytes },
-    await readFiles(store),
-  )
-  const fees = new Map<BlockHash, BlockFees>()
-  const stored = new Map<BlockHash, StoredBlock>()
-  let nextOrder = 1
-  let leastOrder = 0
-  for await (const row of readHeaders(store)) {
-    const entry = restoreEntry(tree, row.header, { stored: row.stored, failed: row.failed, order: row.order })
-    if (entry === undefined) continue
-    if (row.fees !== undefined) fees.set(entry.hash, row.fees)
-    if (row.at !== undefined) stored.set(entry.hash, row.at)
-    nextOrder = Math.max(nextOrder, row.order + 1)
-    leastOrder = Math.min(leastOrder, row.order)
-  }
-  const tipHash = await readTip(store)
-  const tip = tipHash === undefined ? tree.genesis : tree.entries.get(tipHash)
-  if (tip === undefined) throw new Error(`the data directory is damaged: no header for its tip ${tipHash}`)
-  const active: HeaderEntry[] = []
-  for (let at: HeaderEntry | undefined = tip; at !== undefined; at = at.parent) active[at.height] = at
-  const rows = createRowBuffer(store)
-  const maxDirtyBytes = Math.min(MAX_DIRTY_BYTES, Math.floor(cacheBytes / DIRTY_PART))
-  const chain: Chain = {
-    options,
-    tree,
-    active,
-    coins: createCoinsCache(store, cacheBytes - 2 * maxDirtyBytes),
-    rows,
-    files,
-    indexes: await openIndexes(store, rows, options.indexes, tree.genesis, network.genesis, (hash) => tree.entries.get(hash)),
-    stored,
-    fees,
-    pool: createMempool(),
-    dirty: new Set(),
-    touched: new Set(),
-    doomed: [],
-    returned: [],
-    settled: tip,
-    told: tip,
-    flushes: newFlushes(tip),
-    maxDirtyBytes,
-    about,
-    scripts: options.scriptCache ?? createScriptCache(),
-    best: bestStored(tree),
-    nextOrder,
-    leastOrder,
-  }
-  const waiting = await readMempool(store)
-  for (const { tx } of waiting) chain.dirty.add(txid(tx))
-  await fillPool(chain, waiting)
-  await activate(chain)
-  settle(chain)
-  await flush(chain)
-  log.info({ height: tipOf(chain).height, hash: tipOf(chain).hash, mempool: chain.pool.entries.size }, 'chain open')
-  return chain
-}
-
-/** Marks a fresh store as this network's. Throws StoreMismatch when it is another's, or fresh beside block files that are not. */
-const claim = async ({ store, directory, network }: ChainOptions, genesis: BlockHash): Promise<About> => {
-  if ((await isFresh(store)) && (await blockFileNumbers(directory)).length > 0)
-    throw new StoreMismatch(
-      `${directory.path} has block files that no index names. Start once with --reindex to build the chain again from them, or delete them`,
-    )
-  return claimStore(store, network, genesis)
-}
-
 /** What the tip has come to may be shown, once durable, unless a reorganisation is under way. */
 export const settle = (chain: Chain): void => {
   if (tipOf(chain) === chain.best) chain.settled = chain.best
@@ -263,58 +171,6 @@ export const settle = (chain: Chain): void => {
 
 /** The coins of the active chain among these. */
 export const loadView = ({ coins }: Chain, outpoints: readonly Outpoint[]): Promise<CoinView> => coins.read(outpoints)
-
-/** The bytes of a block are no longer here. */
-export class PrunedData extends Error {
-  constructor(what: string) {
-    super(`${what} has been pruned. Start once with --reindex to ask peers for the whole chain again`)
-    this.name = 'PrunedData'
-  }
-}
-
-const loadRecord = async (chain: Chain, kind: RecordKind, hash: BlockHash): Promise<Uint8Array | undefined> => {
-  const place = chain.stored.get(hash)?.[kind]
-  if (place === undefined) return undefined
-  try {
-    return await chain.files.read(kind, place, hash)
-  } catch (error) {
-    // It may have been pruned while it was being read.
-    if (chain.stored.get(hash)?.[kind] === undefined) return undefined
-    throw error
-  }
-}
-
-/** A block as it came, undefined when it is not here. */
-export const loadBlockBytes = (chain: Chain, hash: BlockHash): Promise<Uint8Array | undefined> => loadRecord(chain, 'block', hash)
-
-/** A block that is stored, genesis included. */
-export const loadBlock = async (chain: Chain, hash: BlockHash): Promise<Block | undefined> => {
-  if (hash === chain.tree.genesis.hash) return chain.options.network.genesis
-  const bytes = await loadBlockBytes(chain, hash)
-  return bytes === undefined ? undefined : decodeBlock(bytes)
-}
-
-/** What the block spent, for one that has been on the active chain. */
-export const loadUndo = async (chain: Chain, hash: BlockHash): Promise<Undo | undefined> => {
-  const bytes = await loadRecord(chain, 'undo', hash)
-  return bytes === undefined ? undefined : decodeUndo(bytes)
-}
-
-/** Throws {@link PrunedData}. */
-export const storedBlock = async (chain: Chain, entry: HeaderEntry): Promise<Block> => {
-  const block = await loadBlock(chain, entry.hash)
-  if (block !== undefined) return block
-  if (chain.about.pruned === true) throw new PrunedData(`block ${entry.hash} at height ${entry.height}`)
-  throw new Error(`the data directory is damaged: block ${entry.hash} is missing`)
-}
-
-/** Throws {@link PrunedData}. */
-export const storedUndo = async (chain: Chain, entry: HeaderEntry): Promise<Undo> => {
-  const undo = await loadUndo(chain, entry.hash)
-  if (undo !== undefined) return undo
-  if (chain.about.pruned === true) throw new PrunedData(`undo data of block ${entry.hash} at height ${entry.height}`)
-  throw new Error(`the data directory is damaged: undo data of block ${entry.hash} is missing`)
-}
 
 /** The row of a block as memory has it. */
 export const headerRow = ({ fees, stored }: Chain, entry: HeaderEntry): Write =>
@@ -334,7 +190,7 @@ export const mempoolRows = ({ pool, dirty }: Chain): Write[] =>
   })
 
 /** Puts transactions into the pool again, parents first; what is no longer valid stays out. */
-const fillPool = async (
+export const fillPool = async (
   chain: Chain,
   waiting: readonly { readonly tx: Tx; readonly time: number }[],
   begin?: () => void,
@@ -370,27 +226,6 @@ const refillPool = async (chain: Chain, returned: readonly Tx[]): Promise<void> 
   for (const { tx, txid } of inOrder(pool)) if (!known.has(txid)) chain.returned.push(tx)
 }
 
-/** Keeps the bytes of a block that has passed the rules that need no coins. */
-const storeBlock = (chain: Chain, entry: HeaderEntry, block: Block, order: number): void => {
-  const { tree, files, stored, touched } = chain
-  if (!entry.stored) {
-    const place = files.appendBlock(entry.hash, entry.height, encodeBlock(block))
-    stored.set(entry.hash, { transactions: block.transactions.length, block: place })
-  }
-  addHeader(tree, entry)
-  entry.stored = true
-  entry.order = order
-  chain.nextOrder = Math.max(chain.nextOrder, order + 1)
-  touched.add(entry)
-}
-
-/** Keeps what the block spent, unless that has been done when it was connected before: it is always the same. */
-const storeUndo = ({ files, stored }: Chain, { hash }: HeaderEntry, undo: Undo): void => {
-  const at = stored.get(hash)
-  if (at?.block === undefined || at.undo !== undefined) return
-  stored.set(hash, { ...at, undo: files.appendUndo(at.block, hash, encodeUndo(undo)) })
-}
-
 /** Puts the block on the tip; or says which rule it breaks, with nothing changed. */
 const connectTip = async (chain: Chain, entry: HeaderEntry, block: Block, order: number): Promise<BlockViolation | undefined> => {
   const { options, pool, fees, dirty, coins, rows } = chain
@@ -419,8 +254,30 @@ const connectTip = async (chain: Chain, entry: HeaderEntry, block: Block, order:
   if (endsRules(chain, entry)) await refillPool(chain, [])
   settle(chain)
   options.log.debug({ height: entry.height, hash: entry.hash }, 'block connected')
+  tellProgress(chain, block.transactions.length)
   await makeRoom(chain)
   return undefined
+}
+
+const PROGRESS_MS = 10_000
+
+/** While many blocks connect, says now and then how far it is. */
+const tellProgress = (chain: Chain, transactions: number): void => {
+  const { progress, options, coins, tree } = chain
+  const now = options.nowMs()
+  progress.blocks++
+  progress.transactions += transactions
+  const ms = now - progress.since
+  if (ms < PROGRESS_MS) return
+  const { height } = tipOf(chain)
+  if (progress.blocks > 1) {
+    const to = Math.max(height, bestHeader(tree).height)
+    const perSecond = (count: number): number => Math.round((count * 1000) / ms)
+    const rates = { blocksPerSecond: perSecond(progress.blocks), transactionsPerSecond: perSecond(progress.transactions) }
+    const percent = Math.floor((height * 1000) / to) / 10
+    options.log.info({ height, of: to, percent, ...rates, cacheMiB: Math.round(coins.bytes / 1_048_576) }, 'progress')
+  }
+  chain.progress = { since: now, blocks: 0, transactions: 0 }
 }
 
 /** Takes the tip off; gives its transactions, coinbase left out. */
@@ -451,17 +308,6 @@ const applyMarks = (chain: Chain, marks: readonly (readonly [HeaderEntry, BlockF
 /** Blocks that a reorganisation took off, and their transactions, lowest block first. */
 type LostBlocks = { count: number; readonly transactions: Tx[] }
 
-/** Throws {@link PrunedData} before anything is moved when a block on the way is no longer here. */
-const checkPresent = ({ stored, about }: Chain, { disconnect, connect }: ReorgPlan): void => {
-  if (about.pruned !== true) return
-  for (const { hash, height } of disconnect)
-    if (stored.get(hash)?.undo === undefined)
-      throw new PrunedData(`a reorganisation needs block ${hash} at height ${height}, which`)
-  for (const { hash, height } of connect)
-    if (stored.get(hash)?.block === undefined)
-      throw new PrunedData(`a reorganisation needs block ${hash} at height ${height}, which`)
-}
-
 /** The blocks that turned out to be bad, and why. */
 type Failures = Map<HeaderEntry, BlockViolation>
 
@@ -475,8 +321,12 @@ const moveTo = async (chain: Chain, target: HeaderEntry, lost: LostBlocks, failu
     lost.transactions.unshift(...(await disconnectTip(chain)))
     lost.count++
   }
+  const { network, rebuild } = chain.options
   for (const entry of plan.connect) {
-    const violation = await connectTip(chain, entry, await storedBlock(chain, entry), entry.order)
+    const block = await storedBlock(chain, entry)
+    // What was rebuilt from files has met no rule yet but those of its header.
+    const broken = rebuild === undefined ? undefined : checkBlockBody(block, network, entry.parent as HeaderEntry)
+    const violation = broken ?? (await connectTip(chain, entry, block, entry.order))
     if (violation === undefined) continue
     chain.options.log.warn({ hash: entry.hash, height: entry.height, ...violation }, 'invalid block')
     applyMarks(chain, failureOf(chain.tree, entry))
@@ -538,6 +388,7 @@ const reject = (chain: Chain, entry: HeaderEntry, violation: BlockViolation): Bl
 /** The owner declares a block bad: the tip moves to the best chain without it. */
 export const invalidate = async (chain: Chain, entry: HeaderEntry): Promise<void> => {
   if (entry === chain.tree.genesis) throw new RangeError('the genesis block cannot be invalidated')
+  if (chain.active[entry.height] === entry) checkPresent(chain, planReorg(tipOf(chain), entry.parent as HeaderEntry))
   applyMarks(chain, failureOf(chain.tree, entry))
   await activate(chain)
 }

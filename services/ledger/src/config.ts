@@ -42,6 +42,10 @@ export const configSchema = z
     pruneMib: z.coerce.number().int().min(0).max(100_000_000).default(0),
     /** Block files of 64 KiB, and shorter chains are pruned. For tests. */
     fastPrune: flag.default(false),
+    /** Build the chain again from the block files alone; for one start. */
+    reindex: flag.default(false),
+    /** Build coins and indices again from the blocks in the index; for one start. */
+    reindexChainstate: flag.default(false),
     /** An index of transactions, so that any of them can be asked for. Not with pruneMib. Default: yes unless blocks are pruned. */
     txIndex: flag.optional(),
     /** An index of the filters of BIP 158. */

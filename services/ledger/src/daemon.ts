@@ -120,6 +120,7 @@ const storageOptions = (config: LedgerConfig, network: Network) => {
     cacheBytes: dbCacheMib * MIB,
     indexes,
     pruning,
+    rebuild: config.reindex ? ('everything' as const) : config.reindexChainstate ? ('chainstate' as const) : undefined,
     pruneAfterHeight: pruneAfterHeight(config, network),
     ...(fastPrune ? { maxFileBytes: 64 * 1024 } : {}),
   }

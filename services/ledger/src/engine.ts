@@ -51,23 +51,20 @@ import { readAllCoins, readFilter, readPosition, type StoredFilter, type TxPosit
 import {
   feeHistory,
   invalidate,
-  loadBlock,
-  loadBlockBytes,
-  loadUndo,
   loadView,
-  openChain,
   prefer,
   reconsider,
   settle,
-  storedBlock,
-  storedUndo,
   takeBlock,
   tipOf,
   wasConnected,
   type BlockOutcome,
 } from './chain.ts'
+import { loadBlock, loadBlockBytes, loadUndo, storedBlock, storedUndo } from './chain-blocks.ts'
+import { openChain } from './open-chain.ts'
 import type { Directory } from './directory.ts'
 import { flush, isDirty, makeRoom, recover, startFlush, whenDurable } from './flush.ts'
+import type { Rebuild } from './rebuild.ts'
 import { pruneHeight, pruneTo, type Pruning } from './prune.ts'
 
 export type { BlockOutcome } from './chain.ts'
@@ -94,6 +91,8 @@ export type LedgerEngineOptions = {
   readonly pruning?: Pruning
   /** Block files are no larger: bitcoind's 128 MiB by default. */
   readonly maxFileBytes?: number
+  /** Build the chain again before anything else: from the block files alone, or coins and indices from the blocks in the index. */
+  readonly rebuild?: Rebuild | undefined
   /** A chain that is lower is not pruned; 1000 by default. */
   readonly pruneAfterHeight?: number
 }
@@ -219,6 +218,7 @@ export const createLedgerEngine = async (options: LedgerEngineOptions): Promise<
     pruning: options.pruning ?? 'off',
     pruneAfterHeight: options.pruneAfterHeight ?? 1000,
     maxFileBytes: options.maxFileBytes,
+    rebuild: options.rebuild,
     onDurable({ tip, returned }) {
       if (shown === undefined) return
       if (shown !== tip) {

@@ -24,6 +24,8 @@ const args = {
     '0 keeps all blocks, 1 prunes when told to, from 550 on the size of the block files (default 0)',
     'MiB',
   ),
+  reindex: text('reindex', 'build everything again from the block files', 'true|false'),
+  reindexChainstate: text('reindexChainstate', 'build coins and indices again from the blocks', 'true|false'),
   txIndex: text('txIndex', 'keep an index of transactions (default true, unless blocks are pruned)', 'true|false'),
   blockFilterIndex: text('blockFilterIndex', 'keep an index of block filters, BIP 158 (default true)', 'true|false'),
   rpcBind: text('rpcBind', 'address for RPC and link (default 127.0.0.1)', 'address'),

@@ -174,8 +174,8 @@ export const OPTIONS: Readonly<Record<string, Option>> = {
     to: 'pruneMib',
     read: prune,
   },
-  reindex: idle(),
-  'reindex-chainstate': idle(),
+  reindex: { about: 'build everything again from the block files', to: 'reindex', read: bool },
+  'reindex-chainstate': { about: 'build coins and indices again from the blocks', to: 'reindexChainstate', read: bool },
   txindex: {
     about: 'keep an index of transactions (default: 0)',
     to: 'txIndex',

@@ -1,0 +1,113 @@
+/**
+ * Opening the chain of a store: what it says of itself, its block files, the tree of headers, the mempool of the last run. After a
+ * crash, what is stored beyond the tip is connected here.
+ */
+import { txid, type BlockHash } from '@leyden/bitcoin'
+import {
+  bestStored,
+  createHeaderTree,
+  createMempool,
+  createScriptCache,
+  restoreEntry,
+  type BlockFees,
+  type HeaderEntry,
+} from '@leyden/ledger'
+import { blockFileNumbers, openBlockFiles } from './block-files.ts'
+import { openIndexes } from './chain-indexes.ts'
+import {
+  claimStore,
+  isFresh,
+  readFiles,
+  readHeaders,
+  readMempool,
+  readTip,
+  StoreMismatch,
+  type About,
+  type StoredBlock,
+} from './chain-rows.ts'
+import { activate, fillPool, settle, tipOf, type Chain, type ChainOptions } from './chain.ts'
+import { createCoinsCache } from './coins-cache.ts'
+import { flush, newFlushes } from './flush.ts'
+import { rebuild } from './rebuild.ts'
+import { createRowBuffer } from './row-buffer.ts'
+
+/** Of the cache, the part for what is not on the disk: two of these may be held at once, one being written. */
+const DIRTY_PART = 4
+/** A flush that is larger takes too long. */
+const MAX_DIRTY_BYTES = 96 * 1024 * 1024
+
+/** Opens the chain of a store, or begins one; the mempool of the last run is judged anew. */
+export const openChain = async (options: ChainOptions): Promise<Chain> => {
+  const { store, network, log, cacheBytes, directory } = options
+  const tree = createHeaderTree(network, network.genesis.header)
+  const about = await claim(options, tree.genesis.hash)
+  const files = await openBlockFiles(
+    { directory, magic: network.magic, maxFileBytes: options.maxFileBytes },
+    await readFiles(store),
+  )
+  const fees = new Map<BlockHash, BlockFees>()
+  const stored = new Map<BlockHash, StoredBlock>()
+  let nextOrder = 1
+  let leastOrder = 0
+  for await (const row of readHeaders(store)) {
+    const entry = restoreEntry(tree, row.header, { stored: row.stored, failed: row.failed, order: row.order })
+    if (entry === undefined) continue
+    if (row.fees !== undefined) fees.set(entry.hash, row.fees)
+    if (row.at !== undefined) stored.set(entry.hash, row.at)
+    nextOrder = Math.max(nextOrder, row.order + 1)
+    leastOrder = Math.min(leastOrder, row.order)
+  }
+  const tipHash = await readTip(store)
+  const tip = tipHash === undefined ? tree.genesis : tree.entries.get(tipHash)
+  if (tip === undefined) throw new Error(`the data directory is damaged: no header for its tip ${tipHash}`)
+  const active: HeaderEntry[] = []
+  for (let at: HeaderEntry | undefined = tip; at !== undefined; at = at.parent) active[at.height] = at
+  const rows = createRowBuffer(store)
+  const maxDirtyBytes = Math.min(MAX_DIRTY_BYTES, Math.floor(cacheBytes / DIRTY_PART))
+  const chain: Chain = {
+    options,
+    tree,
+    active,
+    coins: createCoinsCache(store, cacheBytes - 2 * maxDirtyBytes),
+    rows,
+    files,
+    indexes: await openIndexes(store, rows, options.indexes, tree.genesis, network.genesis, (hash) => tree.entries.get(hash)),
+    stored,
+    fees,
+    pool: createMempool(),
+    dirty: new Set(),
+    touched: new Set(),
+    doomed: [],
+    returned: [],
+    settled: tip,
+    told: tip,
+    flushes: newFlushes(tip),
+    maxDirtyBytes,
+    progress: { since: options.nowMs(), blocks: 0, transactions: 0 },
+    about,
+    scripts: options.scriptCache ?? createScriptCache(),
+    best: bestStored(tree),
+    nextOrder,
+    leastOrder,
+  }
+  const waiting = await readMempool(store)
+  for (const { tx } of waiting) chain.dirty.add(txid(tx))
+  await fillPool(chain, waiting)
+  await activate(chain)
+  settle(chain)
+  await flush(chain)
+  log.info({ height: tipOf(chain).height, hash: tipOf(chain).hash, mempool: chain.pool.entries.size }, 'chain open')
+  return chain
+}
+
+/** Marks a fresh store as this network's, and takes away what is to be built again. Throws StoreMismatch when it is another's, or fresh beside block files that are not. */
+const claim = async (options: ChainOptions, genesis: BlockHash): Promise<About> => {
+  const { store, directory, network, rebuild: rebuilding } = options
+  if (rebuilding === undefined && (await isFresh(store)) && (await blockFileNumbers(directory)).length > 0)
+    throw new StoreMismatch(
+      `${directory.path} has block files that no index names. Start once with --reindex to build the chain again from them, or delete them`,
+    )
+  const about = await claimStore(store, network, genesis)
+  const what = about.rebuilding === 'everything' ? 'everything' : (rebuilding ?? about.rebuilding)
+  return what === undefined ? about : rebuild(what, about, options)
+}
