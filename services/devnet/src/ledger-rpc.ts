@@ -3,7 +3,7 @@
  * and driven; `call` reaches every other.
  */
 import { existsSync, readFileSync } from 'node:fs'
-import { encodeAddress, networks, OP, p2wshOf } from '@leyden/bitcoin'
+import { encodeAddress, networks, OP, p2wshOf, type Network } from '@leyden/bitcoin'
 
 /** An error that the ledger answered. `code` is bitcoind's. */
 export class RpcError extends Error {
@@ -16,7 +16,9 @@ export class RpcError extends Error {
 }
 
 /** An address of the script OP_TRUE: mined coins that are nobody's. */
-export const NOBODY: string = encodeAddress(p2wshOf(Uint8Array.of(OP.OP_1)), networks.regtest) as string
+const nobodyOn = (network: Network): string => encodeAddress(p2wshOf(Uint8Array.of(OP.OP_1)), network) as string
+/** The same on regtest. */
+export const NOBODY: string = nobodyOn(networks.regtest)
 
 export interface LedgerRpc {
   readonly url: string
@@ -30,7 +32,7 @@ export interface LedgerRpc {
   credentialsUrl(): string
 }
 
-export const createLedgerRpc = (url: string, cookieFile: string): LedgerRpc => {
+export const createLedgerRpc = (url: string, cookieFile: string, network: Network = networks.regtest): LedgerRpc => {
   const cookie = (): string => {
     if (!existsSync(cookieFile)) throw new Error(`no cookie at ${cookieFile}: is the ledger running?`)
     return readFileSync(cookieFile, 'utf8').trim()
@@ -52,7 +54,7 @@ export const createLedgerRpc = (url: string, cookieFile: string): LedgerRpc => {
     call,
     height: () => call('getblockcount'),
     bestHash: () => call('getbestblockhash'),
-    mine: (blocks, address = NOBODY) => call('generatetoaddress', blocks, address),
+    mine: (blocks, address = nobodyOn(network)) => call('generatetoaddress', blocks, address),
     mempool: () => call('getrawmempool'),
     credentialsUrl: () => {
       const [user, password] = cookie().split(':', 2) as [string, string]

@@ -4,10 +4,11 @@
  */
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { isAbsolute, join, relative, resolve } from 'node:path'
+import { networkFromText } from '@leyden/bitcoin/network-file'
 import { defineCommand, runMain } from 'citty'
 import { type Daemon, describeExit, type Exit } from './daemon.ts'
 import { lockDatadir } from './lock.ts'
-import { createLedgerNode, createLightningNode, type LedgerNode, type LightningNode } from './nodes.ts'
+import { createLedgerNode, createLightningNode, type LedgerNode, type LightningNode, type OwnNetwork } from './nodes.ts'
 import { isPortTaken } from './port.ts'
 import { awaitUsable, DEVNET_PLAN, prepare } from './prepare.ts'
 import { createProgress, type Progress, table } from './progress.ts'
@@ -36,7 +37,19 @@ interface Settings {
   readonly blockEverySeconds: number
   readonly portOffset: number
   readonly showLogs: boolean
+  readonly own: OwnNetwork | undefined
 }
+
+/** Throws {@link StartError} that names the file and each field that is wrong. */
+const readOwnNetwork = (path: string): OwnNetwork => {
+  const file = resolve(path)
+  if (!existsSync(file)) throw new StartError(`--network-file: there is no ${file}: make one with leyden-ledger new-network`)
+  const network = networkFromText(readFileSync(file, 'utf8'))
+  if ('name' in network) return { file, network }
+  throw new StartError(network.map((line) => `${file}: ${line}`).join('\n'))
+}
+
+const SIGNING_KEYS = 'LEYDEN_LEDGER_SIGNING_KEYS'
 
 const whole = (text: string, flag: string, max: number): number => {
   if (!/^\d{1,9}$/.test(text) || Number(text) > max) throw new StartError(`--${flag}: a whole number from 0 to ${max}`)
@@ -89,7 +102,7 @@ const createKeeper = (progress: Progress, giveUp: (error: Error) => void) => {
   }
 }
 
-const run = async ({ datadir, reset, blockEverySeconds, portOffset, showLogs }: Settings): Promise<void> => {
+const run = async ({ datadir, reset, blockEverySeconds, portOffset, showLogs, own }: Settings): Promise<void> => {
   const progress = createProgress(process.stdout)
   const unlock = lockDatadir(datadir)
   const abort = new AbortController()
@@ -125,8 +138,10 @@ const run = async ({ datadir, reset, blockEverySeconds, portOffset, showLogs }: 
       for (const name of ['ledger', ...NAMES, 'devnet.json', 'state.json'])
         rmSync(join(datadir, name), { recursive: true, force: true })
     const keep = createKeeper(progress, stop)
+    const signingKeys = own === undefined ? undefined : process.env[SIGNING_KEYS]
     const common = (name: string, daemon: () => Daemon) => ({
       datadir: join(datadir, name),
+      own,
       onCrash: (exit: Exit) => keep(daemon, exit, stopping),
       ...(showLogs ? { onLine: (line: string) => progress.note(`[${name}] ${line}`) } : {}),
     })
@@ -135,6 +150,7 @@ const run = async ({ datadir, reset, blockEverySeconds, portOffset, showLogs }: 
       rpcPort: ports['ledger RPC'],
       p2pPort: ports['ledger P2P'],
       linkPort: ports['ledger link'],
+      ...(signingKeys === undefined ? {} : { env: { [SIGNING_KEYS]: signingKeys } }),
     })
     ledger = theLedger
     const { rpc } = theLedger
@@ -227,6 +243,10 @@ const main = defineCommand({
     reset: { type: 'boolean', description: 'begin with a fresh network; what was there is deleted', default: false },
     blockEvery: { type: 'string', description: 'seconds between blocks; 0: none by themselves', default: '10' },
     portOffset: { type: 'string', description: 'added to every port, for a second devnet beside the first', default: '0' },
+    networkFile: {
+      type: 'string',
+      description: `a network of your own in place of regtest (from leyden-ledger new-network); signs blocks with ${SIGNING_KEYS}`,
+    },
     log: { type: 'boolean', description: 'show the logs of the daemons', default: false },
   },
   run: async ({ args }) => {
@@ -240,6 +260,7 @@ const main = defineCommand({
         blockEverySeconds: whole(args.blockEvery, 'block-every', 86_400),
         portOffset: whole(args.portOffset, 'port-offset', 40_000),
         showLogs: args.log,
+        own: args.networkFile === undefined ? undefined : readOwnNetwork(args.networkFile),
       })
     } catch (error) {
       process.stderr.write(`${(error as Error).message}\n`)

@@ -4,13 +4,25 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createClient, unwrap } from '@leyden/api/client'
+import type { Network } from '@leyden/bitcoin'
 import { createDaemon, type Daemon, type DaemonOptions, type Exit } from './daemon.ts'
 import { createLedgerRpc, type LedgerRpc } from './ledger-rpc.ts'
 
 const HOST = '127.0.0.1'
 
+/** A network of one's own: its file, and what is in it. */
+export interface OwnNetwork {
+  readonly file: string
+  readonly network: Network
+}
+
+const networkFlag = (own: OwnNetwork | undefined): string =>
+  own === undefined ? '--network=regtest' : `--networkFile=${own.file}`
+
 interface Common {
   readonly datadir: string
+  /** Regtest when left out. */
+  readonly own?: OwnNetwork | undefined
   readonly logFile?: string
   readonly env?: Readonly<Record<string, string>>
   /** More flags for the daemon. */
@@ -61,10 +73,16 @@ export const createLedgerNode = (options: LedgerOptions): LedgerNode => {
     daemon: daemonOf(
       'ledger',
       programOf('@leyden/ledger-service', 'main'),
-      [`--datadir=${datadir}`, '--network=regtest', `--rpcport=${rpcPort}`, `--p2pport=${p2pPort}`, `--linkport=${linkPort}`],
+      [
+        `--datadir=${datadir}`,
+        networkFlag(options.own),
+        `--rpcport=${rpcPort}`,
+        `--p2pport=${p2pPort}`,
+        `--linkport=${linkPort}`,
+      ],
       options,
     ),
-    rpc: createLedgerRpc(`http://${HOST}:${rpcPort}/`, cookieFile),
+    rpc: createLedgerRpc(`http://${HOST}:${rpcPort}/`, cookieFile, options.own?.network),
     cookieFile,
     link: `ws://${HOST}:${linkPort}`,
     p2p: `${HOST}:${p2pPort}`,
@@ -119,7 +137,7 @@ export const createLightningNode = (options: LightningOptions): LightningNode =>
       [
         'start',
         `--datadir=${datadir}`,
-        '--network=regtest',
+        networkFlag(options.own),
         `--alias=${name}`,
         `--listen=${HOST}:${peerPort}`,
         `--announce=${HOST}:${peerPort}`,

@@ -18,7 +18,7 @@ import {
   type Refusal,
   resume,
 } from '@leyden/channel'
-import { type BlockHeight, chainHash, type FeeratePerKw, ledgerId, Msat, type Network, txid } from '@leyden/bitcoin'
+import { type BlockHeight, chainHash, type FeeratePerKw, findNetwork, ledgerId, Msat, type Network, txid } from '@leyden/bitcoin'
 import { isValidPoint, pointFromSecret } from '@leyden/crypto'
 import type { ChainSource, FeeEstimates } from '@leyden/link'
 import {
@@ -433,8 +433,8 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
     log,
     network,
     nodeId,
-    // BOLT 7 § Rebroadcasting wants 60 seconds between batches; a test network of a few nodes need not wait.
-    limits: network.name === 'regtest' ? { flushSeconds: 1 } : {},
+    // BOLT 7 § Rebroadcasting wants 60 seconds between batches; networks of a few nodes need not wait.
+    limits: network.name === 'regtest' || findNetwork(network.name) === undefined ? { flushSeconds: 1 } : {},
     sign: (hash) => signer.signNode(hash),
     height: () => chain.height(),
     send: (to, raw) => peers.sendRaw(to, raw),
