@@ -60,6 +60,8 @@ export type Network = {
   readonly signetChallenge?: Uint8Array
   /** Work of a chain that was known when this was written: one with less is not worth fetching. */
   readonly minimumChainWork?: bigint
+  /** A block known to be valid when this was written: scripts at and below it need not run. */
+  readonly assumeValid?: BlockHash | undefined
   /** A fork of an older ledger: from this height on, signatures and headers commit to the id. specs/decisions/0008-fork-ids.md. */
   readonly fork?: NetworkFork
 }
@@ -117,6 +119,7 @@ const MAIN_POW_LIMIT = (1n << 224n) - 1n
 const mainnet: Network = {
   name: 'mainnet',
   minimumChainWork: 0x88e186b70e0862c193ec44d6n,
+  assumeValid: BlockHash('000000000000000000011c5890365bdbe5d25b97ce0057589acaef4f1a57263f'), // 856,760
   magic: hexToBytes('f9beb4d9'),
   genesis: genesisBlock(1231006505, 2083236893, 0x1d00ffff),
   port: 8333,
@@ -153,6 +156,7 @@ const mainnet: Network = {
 const testnet4: Network = {
   name: 'testnet4',
   minimumChainWork: 0x5faa15d02e6202f3ban,
+  assumeValid: BlockHash('000000005be348057db991fa5d89fe7c4695b667cfb311391a8db374b6f681fd'), // 39,550
   magic: hexToBytes('1c163f28'),
   genesis: genesisBlock(
     1714777860,
@@ -194,6 +198,7 @@ const SIGNET_CHALLENGE = hexToBytes(
 const signet: Network = {
   name: 'signet',
   minimumChainWork: 0x25dbd66e58fn,
+  assumeValid: BlockHash('0000014aad1d58dddcb964dd749b073374c6306e716b22f573a2efe68d414539'), // 208,800
   magic: signetMagic(SIGNET_CHALLENGE),
   genesis: genesisBlock(1598918400, 52613770, 0x1e0377ae),
   port: 38333,
@@ -238,6 +243,7 @@ export const networks = { regtest, signet, testnet4, mainnet } as const
 export const customNetwork = (base: Network, fields: Partial<Network> & Pick<Network, 'name' | 'magic'>): Network => ({
   ...base,
   minimumChainWork: 0n,
+  assumeValid: undefined,
   ...fields,
 })
 

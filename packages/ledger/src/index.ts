@@ -1,4 +1,5 @@
 export * from './accept.ts'
+export * from './assume-valid.ts'
 export * from './coin.ts'
 export * from './confirmations.ts'
 export * from './connect.ts'

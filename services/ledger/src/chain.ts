@@ -26,6 +26,7 @@ import {
   addHeader,
   applyAcceptance,
   applyBlockRemoval,
+  assumesScripts,
   bestHeader,
   bestStored,
   blockFees,
@@ -50,6 +51,7 @@ import {
   planReorg,
   removeExpired,
   scriptViolation,
+  type Assumption,
   type BlockFailure,
   type BlockFees,
   type BlockViolation,
@@ -97,6 +99,10 @@ export type ChainOptions = {
   readonly onTransaction: (tx: Tx) => void
   /** Runs the scripts of blocks. Without one they run in this thread. */
   readonly checkScripts?: ScriptChecker
+  /** Blocks whose scripts need not run. */
+  readonly assumption?: Assumption
+  /** The header with the most work that has not failed; undefined while that is not known. */
+  readonly bestHeader?: () => HeaderEntry | undefined
   /** What is known of scripts; a small one by default. */
   readonly scriptCache?: ScriptCache
 }
@@ -159,6 +165,14 @@ export const passedAt =
   ({ scripts, options }: Chain, height: number) =>
   (id: Wtxid): boolean =>
     scripts.hasPassed(id, strictFlags(options, height))
+
+/** What need not run of the scripts of a block. */
+const knownToPass = (chain: Chain, entry: HeaderEntry): ((id: Wtxid) => boolean) => {
+  const { assumption, bestHeader } = chain.options
+  const best = bestHeader?.()
+  const isAssumed = assumption !== undefined && best !== undefined && assumesScripts(chain.tree, entry, best, assumption)
+  return isAssumed ? () => true : passedAt(chain, entry.height)
+}
 
 /** Whether the next block after this one has other script rules than it had: signatures that were good no longer are. */
 const endsRules = ({ options: { network } }: Chain, { height }: HeaderEntry): boolean =>
@@ -230,7 +244,7 @@ const refillPool = async (chain: Chain, returned: readonly Tx[]): Promise<void> 
 const connectTip = async (chain: Chain, entry: HeaderEntry, block: Block, order: number): Promise<BlockViolation | undefined> => {
   const { options, pool, fees, dirty, coins, rows } = chain
   const view = await loadView(chain, coinsNeeded(block))
-  const result = connectCoins(block, { network: options.network, entry, view, scriptsPassed: passedAt(chain, entry.height) })
+  const result = connectCoins(block, { network: options.network, entry, view, scriptsPassed: knownToPass(chain, entry) })
   if (isViolation(result)) return result
   const failed = await (options.checkScripts ?? checkScriptsHere)(result.scripts)
   if (failed !== undefined) return scriptViolation(result.scripts, failed)

@@ -133,6 +133,11 @@ export const configSchema = z
       .string()
       .regex(/^(0x)?[0-9a-fA-F]{1,64}$/, 'up to 64 hex digits')
       .optional(),
+    /** Scripts at and below this block need not run: a hash, or 0 for none; default: the network's. */
+    assumeValid: z
+      .string()
+      .regex(/^(0x)?[0-9a-fA-F]{1,64}$/, 'up to 64 hex digits')
+      .optional(),
     /** Seconds: with an older tip the ledger is still catching up. */
     maxTipAge: z.coerce.number().int().min(1).default(86_400),
     /** Addresses of fc00::/8 are of the CJDNS network. */

@@ -3,8 +3,8 @@
  */
 import { mkdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { decodeAddress, isAddressProblem, signBlock, type Network } from '@leyden/bitcoin'
-import { createScriptCache } from '@leyden/ledger'
+import { BlockHash, decodeAddress, isAddressProblem, signBlock, ZERO_HASH, type Network } from '@leyden/bitcoin'
+import { createScriptCache, type Assumption } from '@leyden/ledger'
 import type { Log } from '@leyden/runtime'
 import { lmdbStore } from '@leyden/runtime/store/lmdb'
 import { withActivationHeights } from './activation.ts'
@@ -126,6 +126,14 @@ const storageOptions = (config: LedgerConfig, network: Network) => {
   }
 }
 
+/** Blocks whose scripts need not run: the owner's word, else the network's. */
+const assumptionOf = (config: LedgerConfig, network: Network): { assumption?: Assumption } => {
+  const given = config.assumeValid?.replace(/^0x/, '').toLowerCase().padStart(64, '0')
+  const block = given === undefined ? network.assumeValid : BlockHash(given)
+  if (block === undefined || block === ZERO_HASH) return {}
+  return { assumption: { block, minimumWork: minimumWorkOf(config, network) } }
+}
+
 /** Starts a ledger. Throws ConfigError, StoreInUse, StoreMismatch, PortTaken: each says what to do. Nothing stays open then. */
 export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT, sink: LogSink = {}): Promise<RunningLedger> => {
   const config = completeConfig(input)
@@ -166,6 +174,7 @@ export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT, s
       checkScripts: scripts.check,
       signBlock: (block) => signBlock(block, signers, network),
       scriptCache,
+      ...assumptionOf(config, network),
       ...storageOptions(config, network),
     })
     closers.push(() => engine.close())

@@ -52,63 +52,6 @@ const replayed = async (engine: LedgerEngine): Promise<Map<string, string>> => {
   return coinsOf(memoryStore(disk))
 }
 
-describe('scripts', () => {
-  it('that passed in the mempool are not run again in the block, by whatever checks blocks', async () => {
-    const asked: (readonly number[])[] = []
-    const disk = new Disk()
-    const engine = await createLedgerEngine({
-      store: memoryStore(disk),
-      directory: filesBeside(disk).open(),
-      network,
-      clock: virtualClock(),
-      checkScripts: async ({ pending }) => {
-        asked.push(pending)
-        return undefined
-      },
-    })
-    const hashes = await engine.generateToAddress(103, ANYONE)
-    const coinbases = await Promise.all(hashes.slice(0, 3).map((hash) => coinbaseOf(engine, hash)))
-    asked.length = 0
-    const [known, unknown, other] = coinbases.map((coinbase) => spend(coinbase)) as [Tx, Tx, Tx]
-    await engine.submitTransaction(known)
-    await engine.submitTransaction(other, { dryRun: true })
-    await engine.generateBlock(ANYONE, [unknown, known, other])
-    expect(asked).toEqual([[1, 3]])
-    await engine.invalidateBlock(engine.tip().hash)
-    expect(engine.mempool()).toHaveLength(3)
-    await engine.generateBlock(ANYONE, [unknown, known, other])
-    expect(asked).toEqual([[1, 3], []])
-    await engine.close()
-  })
-
-  it('that a checker refuses leave everything as it was', async () => {
-    const disk = new Disk()
-    let refuse = false
-    const engine = await createLedgerEngine({
-      store: memoryStore(disk),
-      directory: filesBeside(disk).open(),
-      network,
-      clock: virtualClock(),
-      checkScripts: async () => (refuse ? { txIndex: 1, inputIndex: 0, error: 'EVAL_FALSE' } : undefined),
-    })
-    const hashes = await engine.generateToAddress(101, ANYONE)
-    const tx = spend(await coinbaseOf(engine, hashes[0]!))
-    const block = await engine.generateBlock(ANYONE, [tx], false)
-    refuse = true
-    expect(await engine.submitBlock(block)).toMatchObject({
-      status: 'rejected',
-      violation: {
-        reason: expect.stringMatching(/^mandatory-script-verify-flag-failed \(Script evaluated without error/),
-        detail: `tx ${txid(tx)} input 0`,
-      },
-    })
-    expect(engine.tip().height).toBe(101)
-    expect(await engine.isUnspent(outputOf(tx))).toBe(false)
-    expect(await engine.isUnspent(outputOf(await coinbaseOf(engine, hashes[0]!)))).toBe(true)
-    await engine.close()
-  })
-})
-
 describe('mining', () => {
   it('makes blocks that the engine takes, with what waits in the mempool', async () => {
     const { engine, coinbases } = await funded()

@@ -35,6 +35,7 @@ import {
   locator,
   minFeeratePerKvb,
   placeHeader,
+  type Assumption,
   type BlockViolation,
   type HeaderEntry,
   type HeaderTree,
@@ -82,6 +83,8 @@ export type LedgerEngineOptions = {
   readonly signBlock?: (block: Block) => Block | undefined
   /** Runs the scripts of blocks. Without one they run in this thread. */
   readonly checkScripts?: ScriptChecker
+  /** Blocks whose scripts need not run. */
+  readonly assumption?: Assumption
   /** What is known of scripts; a small one by default, whose places anyone can compute. */
   readonly scriptCache?: ScriptCache
   /** Memory for coins, in the store and not yet there. 64 MiB by default. */
@@ -191,7 +194,7 @@ const perKw = (perKvb: number): FeeratePerKw => FeeratePerKw(Math.max(253, Math.
 
 /** Opens the chain that the store holds, or begins one at the network's genesis. Throws StoreMismatch on a store of another network. */
 export const createLedgerEngine = async (options: LedgerEngineOptions): Promise<LedgerEngine> => {
-  const { store, directory, network, clock, log = SILENT, checkScripts, scriptCache } = options
+  const { store, directory, network, clock, log = SILENT, checkScripts, scriptCache, assumption } = options
   const listeners = new Set<(event: LedgerEvent) => void>()
   const emit = (event: LedgerEvent): void => {
     for (const listener of listeners)
@@ -206,6 +209,7 @@ export const createLedgerEngine = async (options: LedgerEngineOptions): Promise<
   let shown: HeaderEntry | undefined
   /** After the chain is open. */
   let schedule: () => void = () => undefined
+  let bestHeaderSeen = (): HeaderEntry | undefined => undefined
   const chain = await openChain({
     store,
     directory,
@@ -231,6 +235,8 @@ export const createLedgerEngine = async (options: LedgerEngineOptions): Promise<
     onTransaction: (tx) => emit({ type: 'transactionSeen', tx }),
     ...(checkScripts === undefined ? {} : { checkScripts }),
     ...(scriptCache === undefined ? {} : { scriptCache }),
+    ...(assumption === undefined ? {} : { assumption }),
+    bestHeader: () => bestHeaderSeen(),
   })
   const { tree, pool, active } = chain
   shown = tipOf(chain)
@@ -280,6 +286,10 @@ export const createLedgerEngine = async (options: LedgerEngineOptions): Promise<
 
   let headersWithoutBlock = 0
   let bestSeen = bestHeader(tree)
+  bestHeaderSeen = () => {
+    if (bestSeen.failed !== 'none') bestSeen = bestHeader(tree)
+    return bestSeen.chainWork > chain.best.chainWork ? bestSeen : chain.best
+  }
   let extraNonce = (options.random?.bytes(3) ?? new Uint8Array(3)).reduce((n, byte) => n * 256 + byte, 0)
 
   const knownEntry = (hash: BlockHash): HeaderEntry => {

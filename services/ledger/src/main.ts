@@ -38,6 +38,7 @@ const args = {
   connect: text('connect', 'peers to stay connected to, separated by commas', 'host:port'),
   minerAddress: text('minerAddress', 'mine to this address, with --block-every', 'address'),
   blockEvery: text('blockEvery', 'mine a block every so many seconds', 'seconds'),
+  assumeValid: text('assumeValid', "scripts at and below this block need not run; 0 runs all (default: the network's)", 'hash'),
   scriptCacheMib: text('scriptCacheMib', 'memory for known signatures and scripts (default 32)', 'MiB'),
   scriptThreads: text('scriptThreads', 'threads that run scripts; 0 all cores, below 0 all but so many (default 0)', 'number'),
   logLevel: text('logLevel', 'debug, info, warn, error or silent (default info)', 'level'),

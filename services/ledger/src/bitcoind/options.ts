@@ -122,7 +122,12 @@ export const OPTIONS: Readonly<Record<string, Option>> = {
     read: list,
   },
   vbparams: idle('<deployment:start:end[:height]>'),
-  assumevalid: idle('<hash>'),
+  assumevalid: {
+    hint: '<hash>',
+    about: 'scripts at and below this block need not run; 0: they all do (default: a block of the network)',
+    to: 'assumeValid',
+    read: text,
+  },
   minimumchainwork: {
     hint: '<hex>',
     about: 'work that a chain must have before its blocks are fetched',
