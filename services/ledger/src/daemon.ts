@@ -29,9 +29,12 @@ import { settableClock, systemClock, systemRandom } from './system.ts'
 
 export const VERSION = '0.1.0'
 
-/** BIP 14. */
+/**
+ * BIP 14: the layer below comes first. Bitcoin Core's version stands there because clients read it in getnetworkinfo to know which calls
+ * there are: LND takes what begins otherwise for an old bitcoind, and sends parameters of that time.
+ */
 export const userAgentOf = (comments: readonly string[]): string =>
-  `/Leyden:${VERSION}${comments.length === 0 ? '' : `(${comments.join('; ')})`}/`
+  `/Satoshi:28.1.0/Leyden:${VERSION}${comments.length === 0 ? '' : `(${comments.join('; ')})`}/`
 
 export type RunningLedger = {
   readonly engine: LedgerEngine

@@ -352,7 +352,11 @@ describe('mining', () => {
 
 describe('the node', () => {
   it('tells of itself', async () => {
-    expect(await call('getnetworkinfo')).toMatchObject({ version: 280100, subversion: '/Leyden:0.1.0/', connections: 0 })
+    expect(await call('getnetworkinfo')).toMatchObject({
+      version: 280100,
+      subversion: '/Satoshi:28.1.0/Leyden:0.1.0/',
+      connections: 0,
+    })
     expect(await call('validateaddress', ADDRESS)).toMatchObject({ isvalid: true, address: ADDRESS, witness_version: 0 })
     expect(await call('validateaddress', 'nonsense')).toMatchObject({ isvalid: false })
     expect(await call<string>('help')).toContain('getblockheader')
