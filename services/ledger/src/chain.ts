@@ -82,6 +82,8 @@ export type ChainOptions = {
   /** Seconds. */
   readonly now: () => number
   readonly nowMs: () => number
+  /** Lets others have a turn. */
+  readonly breathe: () => Promise<void>
   readonly log: Log
   readonly cacheBytes: number
   readonly indexes: readonly IndexName[]

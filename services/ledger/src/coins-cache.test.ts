@@ -1,8 +1,8 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { outpointKey, Sat, type Coin, type Outpoint, type Txid } from '@leyden/bitcoin'
-import { Disk, memoryStore, type Write } from '@leyden/runtime'
-import { readCoins } from './chain-rows.ts'
+import { outpointKey, Sat, txidFromBytes, type Coin, type Outpoint, type Txid } from '@leyden/bitcoin'
+import { Disk, key, memoryStore, type Write } from '@leyden/runtime'
+import { coinWrite, readCoins } from './chain-rows.ts'
 import { createCoinsCache } from './coins-cache.ts'
 import { createRowBuffer } from './row-buffer.ts'
 
@@ -27,7 +27,7 @@ describe('the cache of coins', () => {
       false,
     )
     cache.connect({ created: [], spent: [at(1)] }, false)
-    expect(cache.freeze()).toHaveLength(1)
+    expect([...cache.freeze()]).toHaveLength(1)
     cache.landed()
     expect(await cache.read([at(1), at(2)])).toEqual(new Map([[outpointKey(at(2)), coin(2)]]))
   })
@@ -48,12 +48,23 @@ describe('the cache of coins', () => {
     const cache = createCoinsCache(store, 20_000)
     for (let n = 0; n < 500; n++) cache.connect({ created: [[at(n), coin(n)]], spent: [] }, false)
     expect(cache.dirtyBytes).toBeGreaterThan(200_000)
-    await store.write(cache.freeze())
+    await store.write([...cache.freeze()])
     cache.landed()
     expect(cache.dirtyBytes).toBe(0)
     expect(cache.bytes).toBeLessThanOrEqual(20_000)
     expect((await cache.read([at(0), at(499)])).size).toBe(2)
     expect(cache.bytes).toBeLessThanOrEqual(20_000)
+  })
+
+  it('keeps coins under the keys that the store orders by txid and output', () => {
+    const txid = fc
+      .uint8Array({ minLength: 32, maxLength: 32 })
+      .map((bytes) => Uint8Array.from(bytes, (byte) => (byte < 128 ? 0 : byte)))
+    fc.assert(
+      fc.property(txid, fc.integer({ min: 0, max: 100_000 }), (id, vout) => {
+        expect(coinWrite({ txid: txidFromBytes(id), vout }, undefined).key).toEqual(key('coin', id, vout))
+      }),
+    )
   })
 
   type Step = { readonly type: 'create' | 'spend' | 'restore' | 'read' | 'freeze' | 'land' | 'fail'; readonly n: number }
@@ -78,7 +89,7 @@ describe('the cache of coins', () => {
           frozen = undefined
         }
         for (const move of steps) {
-          if (move.type === 'freeze') frozen ??= cache.freeze()
+          if (move.type === 'freeze') frozen ??= [...cache.freeze()]
           else if (move.type === 'land') await land()
           else if (move.type === 'fail') {
             if (frozen !== undefined) cache.failed()
@@ -99,7 +110,7 @@ describe('the cache of coins', () => {
         }
         expect(shown.map(([ours]) => ours)).toEqual(shown.map(([, theirs]) => theirs))
         await land()
-        frozen = cache.freeze()
+        frozen = [...cache.freeze()]
         await land()
         const names = [0, 1, 2, 3, 4, 5]
         expect(await readCoins(store, names.map(at))).toEqual(names.map((n) => model.get(n)))

@@ -26,14 +26,17 @@ export interface CoinsCache {
   connect(changes: CoinChanges, overwrites: boolean): void
   /** The changes of taking a block off. */
   disconnect(changes: CoinChanges): void
-  /** Everything since the last one, to be written at once. Then either `landed` or `failed` is called, before the next. */
-  freeze(): Write[]
+  /**
+   * Everything since the last one, to be written at once; encoded as it is walked. Then either `landed` or `failed` is called, before
+   * the next.
+   */
+  freeze(): Iterable<Write>
   landed(): void
   failed(): void
 }
 
-/** Estimate for key, map entry, coin and output in V8; measured, see the budget's test. */
-const ENTRY_BYTES = 560
+/** For key, map entry, coin and output in V8 with what holds a small array: measured with 200,000 of them. */
+const ENTRY_BYTES = 620
 
 const costOf = (coin: Coin | undefined): number => ENTRY_BYTES + (coin?.output.scriptPubKey.length ?? 0)
 
@@ -42,6 +45,10 @@ const detached = (coin: Coin): Coin => {
   const { scriptPubKey, value } = coin.output
   if (scriptPubKey.buffer.byteLength === scriptPubKey.length) return coin
   return { ...coin, output: { value, scriptPubKey: Uint8Array.from(scriptPubKey) } }
+}
+
+function* encoded(layer: Layer): Iterable<Write> {
+  for (const { outpoint, coin } of layer.values()) yield coinWrite(outpoint, coin)
 }
 
 export const createCoinsCache = (store: Store, maxCleanBytes: number): CoinsCache => {
@@ -138,7 +145,7 @@ export const createCoinsCache = (store: Store, maxCleanBytes: number): CoinsCach
       frozenBytes = currentBytes
       current = new Map()
       currentBytes = 0
-      return [...frozen.values()].map(({ outpoint, coin }) => coinWrite(outpoint, coin))
+      return encoded(frozen)
     },
     landed() {
       landings++

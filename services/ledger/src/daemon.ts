@@ -25,7 +25,7 @@ import type { LogCategories } from './rpc/method.ts'
 import { createRpcServer } from './rpc/server.ts'
 import { createScriptPool, scriptThreadsOf } from './script-pool.ts'
 import { addSubnet, localSubnets } from './subnet.ts'
-import { settableClock, systemClock, systemRandom } from './system.ts'
+import { nextTurn, settableClock, systemClock, systemRandom } from './system.ts'
 
 export const VERSION = '0.1.0'
 
@@ -177,6 +177,7 @@ export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT, s
       checkScripts: scripts.check,
       signBlock: (block) => signBlock(block, signers, network),
       scriptCache,
+      breathe: nextTurn,
       ...assumptionOf(config, network),
       ...storageOptions(config, network),
     })

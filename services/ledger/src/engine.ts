@@ -94,6 +94,8 @@ export type LedgerEngineOptions = {
   readonly pruning?: Pruning
   /** Block files are no larger: bitcoind's 128 MiB by default. */
   readonly maxFileBytes?: number
+  /** Lets others have a turn in the middle of long work; nothing by default. */
+  readonly breathe?: () => Promise<void>
   /** Build the chain again before anything else: from the block files alone, or coins and indices from the blocks in the index. */
   readonly rebuild?: Rebuild | undefined
   /** A chain that is lower is not pruned; 1000 by default. */
@@ -216,6 +218,7 @@ export const createLedgerEngine = async (options: LedgerEngineOptions): Promise<
     network,
     now,
     nowMs: () => clock.now(),
+    breathe: options.breathe ?? (() => Promise.resolve()),
     log,
     cacheBytes: options.cacheBytes ?? 64 * 1024 * 1024,
     indexes: options.indexes ?? ['txindex'],

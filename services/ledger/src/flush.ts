@@ -33,6 +33,8 @@ export type Flushes = {
 
 /** Longest time that a block waits in memory while others keep coming. */
 const MAX_WAIT_MS = 2000
+/** Rows that are encoded before others have a turn. */
+const ROWS_AT_ONCE = 4096
 /** Header row, places, map entries. */
 const ENTRY_BYTES = 600
 
@@ -75,11 +77,13 @@ const writeOut = async (chain: Chain): Promise<void> => {
   const batch: Write[] = [
     ...frozen.touched.map((entry) => headerRow(chain, entry)),
     ...frozen.changed.map((file) => fileWrite(file, files.facts.get(file))),
-    ...coins.freeze(),
-    ...rows.freeze(),
     ...mempoolRows(chain),
     tipWrite(tip),
   ]
+  for (const row of rows.freeze()) batch.push(row)
+  const coinRows = coins.freeze()
+  const persisted = files.persist()
+  persisted.catch(() => undefined) // it is waited for below
   chain.touched = new Set()
   chain.dirty.clear()
   chain.doomed = []
@@ -89,7 +93,8 @@ const writeOut = async (chain: Chain): Promise<void> => {
   flushes.tip = tip
   flushes.since = undefined
   try {
-    await files.persist()
+    for (const row of coinRows) if (batch.push(row) % ROWS_AT_ONCE === 0) await options.breathe()
+    await persisted
     await options.store.write(batch)
   } catch (error) {
     coins.failed()

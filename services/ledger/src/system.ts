@@ -22,4 +22,10 @@ export const settableClock = (clock: Clock): Clock & { setTime(ms: number): void
   }
 }
 
+/** Resolves after whatever else waits has had its turn. */
+export const nextTurn = (): Promise<void> =>
+  new Promise((resolve) => {
+    setImmediate(resolve)
+  })
+
 export const systemRandom: Random = { bytes: (length) => randomBytes(length) }
