@@ -191,6 +191,42 @@ describe('a store', () => {
   })
 })
 
+describe('a ledger with rules of its own', () => {
+  it('sets its difficulty by its own interval, and halves its own subsidy', async () => {
+    const { network } = newNetworkFile(
+      { name: 'quick', proofOfWorkLimit: '207fffff', blockInterval: '10', subsidy: '700', halving: '15' },
+      NOW,
+    )
+    const clock = virtualClock(NOW * 1000)
+    const { store, files } = freshDisks()
+    const rules = { ...network, targetTimespanSeconds: 100 }
+    const engine = await createLedgerEngine({ store, directory: files.open(), network: rules, clock })
+    for (let i = 0; i < 30; i++) {
+      clock.advance(2000)
+      await engine.generateToAddress(1, ANYONE)
+    }
+    const blocks = await Promise.all([1, 9, 10, 14, 15, 20, 30].map((height) => blockAt(engine, height)))
+    // Ten blocks in a fifth of their time: four times the work, the most that one step allows.
+    const easiest = 0x207fffff
+    expect(blocks.map(({ header }) => header.bits)).toEqual([
+      easiest,
+      easiest,
+      ...Array(3).fill(0x201fffff),
+      0x2007ffff,
+      0x2001ffff,
+    ])
+    expect(blocks.map(({ transactions }) => transactions[0]!.outputs[0]!.value)).toEqual([
+      700n,
+      700n,
+      700n,
+      700n,
+      350n,
+      350n,
+      175n,
+    ])
+  })
+})
+
 describe('signed blocks', () => {
   const path = fileFor({
     name: 'signed',
