@@ -1,13 +1,13 @@
 /**
  * Block files: blocks as they came in blk00000.dat and on, what they spent in rev00000.dat and on, appended and never changed.
- * A record is: the network's magic, the length (u32 LE), the bytes, and CRC-32 (u32 LE) of block hash and bytes: what another
+ * A record is: the network's magic (recordMagic), the length (u32 LE), the bytes, and CRC-32 (u32 LE) of block hash and bytes: what another
  * program that reads bitcoind's block files can read too. The index in the store names each record by its place.
  * An append is in memory until `persist`, which makes everything durable; only then may a row that names it be written.
  * What no row names is cut off at the next start, so a torn end cannot be met.
  */
 import { crc32 } from 'node:zlib'
 import { concat, Writer } from '@leyden/codec'
-import { blockHashToBytes, type BlockHash } from '@leyden/bitcoin'
+import { blockHash, blockHashToBytes, findNetwork, type BlockHash, type Network } from '@leyden/bitcoin'
 import type { Directory } from './directory.ts'
 
 /** Where a record's bytes are. */
@@ -34,6 +34,13 @@ export class DamagedFile extends Error {
     this.name = 'DamagedFile'
   }
 }
+
+/**
+ * What a record begins with: the magic of a public network. On a network of one's own it comes from the genesis block, which a fork
+ * shares with the ledger whose files it may take over, and not its magic.
+ */
+export const recordMagic = (network: Network): Uint8Array =>
+  findNetwork(network.name) === undefined ? blockHashToBytes(blockHash(network.genesis.header)).subarray(0, 4) : network.magic
 
 /** Bitcoin Core blockstorage.h, MAX_BLOCKFILE_SIZE. */
 const MAX_FILE_BYTES = 128 * 1024 * 1024

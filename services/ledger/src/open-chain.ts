@@ -12,7 +12,7 @@ import {
   type BlockFees,
   type HeaderEntry,
 } from '@leyden/ledger'
-import { blockFileNumbers, openBlockFiles } from './block-files.ts'
+import { blockFileNumbers, openBlockFiles, recordMagic } from './block-files.ts'
 import { openIndexes } from './chain-indexes.ts'
 import {
   claimStore,
@@ -42,7 +42,7 @@ export const openChain = async (options: ChainOptions): Promise<Chain> => {
   const tree = createHeaderTree(network, network.genesis.header)
   const about = await claim(options, tree.genesis.hash)
   const files = await openBlockFiles(
-    { directory, magic: network.magic, maxFileBytes: options.maxFileBytes },
+    { directory, magic: recordMagic(network), maxFileBytes: options.maxFileBytes },
     await readFiles(store),
   )
   const fees = new Map<BlockHash, BlockFees>()

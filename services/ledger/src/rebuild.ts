@@ -12,6 +12,7 @@ import {
   blockFileName,
   blockFileNumbers,
   recordChecksum,
+  recordMagic,
   RECORD_OVERHEAD,
   scanRecords,
   type FileFacts,
@@ -41,12 +42,12 @@ const deleteRows = async (store: Store, kind: string): Promise<void> => {
 type Found = { readonly hash: BlockHash; readonly header: BlockHeader; readonly transactions: number; readonly place: Place }
 
 /** Every whole block of the files, in their order. */
-async function* findBlocks(directory: Directory, { magic }: Network, log: Log): AsyncIterable<Found> {
+async function* findBlocks(directory: Directory, network: Network, log: Log): AsyncIterable<Found> {
   for (const file of await blockFileNumbers(directory)) {
     const name = blockFileName(file)
     let blocks = 0
     let damaged = 0
-    for await (const { bytes, offset, checksum } of scanRecords(directory, name, magic)) {
+    for await (const { bytes, offset, checksum } of scanRecords(directory, name, recordMagic(network))) {
       const header = decodeHeader(bytes.subarray(0, HEADER_BYTES))
       const hash = blockHash(header)
       if (checksum !== recordChecksum(hash, bytes)) {
