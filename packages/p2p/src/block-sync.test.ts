@@ -55,6 +55,18 @@ describe('blocks', () => {
     expect(w.peering.blocksInFlight.has(hashes[48]!)).toBe(true)
   })
 
+  it('on their way into the chain are not asked for again', () => {
+    const w = world()
+    const headers = headersOf(w, 2)
+    w.greet(1, 'outbound-full-relay')
+    sayHeaders(w, 1, headers)
+    w.tick()
+    w.take()
+    w.say(1, { type: 'block', block: blockOf(headers[0]!) })
+    w.tick()
+    expect(asked(w, 1)).toEqual([[]])
+  })
+
   it('B10: a peer that alone holds up the window is closed after two seconds, and the next is given more time', () => {
     const w = world()
     const headers = headersOf(w, DOWNLOAD_WINDOW + 50)

@@ -38,6 +38,9 @@ export const dropRequest = (peering: Peering, hash: BlockHash, from?: PeerState)
   peer.stallingSince = 0
 }
 
+const hasBody = ({ ports, blocksTaking }: Peering, entry: ChainEntry): boolean =>
+  blocksTaking.has(entry.hash) || ports.chain.hasBody(entry)
+
 const markRequested = (peering: Peering, peer: PeerState, entry: ChainEntry): void => {
   dropRequest(peering, entry.hash)
   if (peer.inFlight.size === 0) peer.downloadingSince = peering.ports.now()
@@ -66,7 +69,7 @@ export const fetchTowards = (peering: Peering, peer: PeerState, last: ChainEntry
   const wanted: ChainEntry[] = []
   let at: ChainEntry | undefined = last
   for (; at !== undefined && !chain.isActive(at) && wanted.length <= MAX_IN_FLIGHT; at = at.parent)
-    if (!chain.hasBody(at) && !peering.blocksInFlight.has(at.hash) && servesWitnesses(peer)) wanted.push(at)
+    if (!hasBody(peering, at) && !peering.blocksInFlight.has(at.hash) && servesWitnesses(peer)) wanted.push(at)
   if (at === undefined || !chain.isActive(at))
     return note(peering, `Large reorg, won't direct fetch to ${last.hash} (${last.height})`)
   const asked = wanted.reverse().slice(0, Math.max(0, MAX_IN_FLIGHT - peer.inFlight.size))
@@ -114,7 +117,7 @@ const plan = (peering: Peering, peer: PeerState, count: number): Plan => {
   let waitingFor: number | undefined
   for (const entry of between(peering, peer.lastCommon, best, highest)) {
     if (chain.isInvalid(entry) || !servesWitnesses(peer)) return { wanted, staller: undefined }
-    if (chain.hasBody(entry) || chain.isActive(entry)) {
+    if (hasBody(peering, entry) || chain.isActive(entry)) {
       if (chain.isComplete(entry) || chain.isActive(entry)) peer.lastCommon = entry
       continue
     }
@@ -206,8 +209,9 @@ export const receiveBlock = (peering: Peering, peer: PeerState, { block }: Messa
   }
   const entry = chain.submitHeaders([block.header])
   if ('reason' in entry) return refuseBlock(peering, peer, entry.reason)
-  if (chain.hasBody(entry) || (!requested && !isWelcome(peering, entry))) return
+  if (hasBody(peering, entry) || (!requested && !isWelcome(peering, entry))) return
   peer.blocksPending++
+  peering.blocksTaking.add(hash)
   peering.effects.push({ type: 'takeBlock', peer: peer.id, block })
 }
 
@@ -222,6 +226,7 @@ export type BlockVerdict = { readonly hash: BlockHash; readonly taken: boolean; 
 export const blockTaken = (peering: Peering, peer: PeerState | undefined, verdict: BlockVerdict): void => {
   if (peer !== undefined && !verdict.late) peer.blocksPending--
   const { hash, taken, reason } = verdict
+  peering.blocksTaking.delete(hash)
   if (reason !== undefined) {
     note(peering, `AcceptBlock FAILED (${reason}): ${hash}`)
     if (peer !== undefined) punishForBlock(peering, peer, reason)

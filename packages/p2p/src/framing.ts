@@ -27,13 +27,13 @@ export const encodeFrame = (magic: Uint8Array, message: Outgoing): Uint8Array =>
   return writer.finish()
 }
 
-/** The command in its twelve bytes; undefined when it is not printable or goes on after its end. */
-const readCommand = (bytes: Uint8Array): string | undefined => {
+/** The command in its twelve bytes. Not valid when it is not printable or goes on after its end. */
+const readCommand = (bytes: Uint8Array): { readonly name: string; readonly isValid: boolean } => {
   let end = bytes.indexOf(0)
   if (end < 0) end = bytes.length
-  if (bytes.subarray(end).some((byte) => byte !== 0)) return undefined
-  if (bytes.subarray(0, end).some((byte) => byte < 0x20 || byte > 0x7e)) return undefined
-  return String.fromCharCode(...bytes.subarray(0, end))
+  const printable = bytes.subarray(0, end).filter((byte) => byte >= 0x20 && byte <= 0x7e)
+  const isValid = printable.length === end && bytes.subarray(end).every((byte) => byte === 0)
+  return { name: String.fromCharCode(...printable), isValid }
 }
 
 /** A message not yet read, or why it is not one. */
@@ -49,7 +49,7 @@ export type FrameReader = {
   push(chunk: Uint8Array): Frame[]
 }
 
-type Header = { readonly command: string | undefined; readonly size: number; readonly checksum: Uint8Array }
+type Header = { readonly command: ReturnType<typeof readCommand>; readonly size: number; readonly checksum: Uint8Array }
 
 export const createFrameReader = (magic: Uint8Array): FrameReader => {
   let chunks: Uint8Array[] = []
@@ -70,18 +70,18 @@ export const createFrameReader = (magic: Uint8Array): FrameReader => {
     const command = readCommand(reader.bytes(COMMAND_BYTES))
     const size = reader.u32le()
     if (size > MAX_PAYLOAD_BYTES)
-      throw new DecodeError('too_large', `Header error: Size too large (${command ?? ''}, ${size} bytes)`)
+      throw new DecodeError('too_large', `Header error: Size too large (${command.name}, ${size} bytes)`)
     return { command, size, checksum: reader.bytes(4).slice() }
   }
   const readFrame = ({ command, size, checksum }: Header, payload: Uint8Array): Frame => {
     const actual = sha256d(payload).subarray(0, 4)
     if (!equalBytes(checksum, actual)) {
       const [expected, got] = [bytesToHex(actual), bytesToHex(checksum)]
-      const problem = `Header error: Wrong checksum (${command ?? ''}, ${size} bytes), expected ${expected} was ${got}`
+      const problem = `Header error: Wrong checksum (${command.name}, ${size} bytes), expected ${expected} was ${got}`
       return { problem, payload }
     }
-    if (command === undefined) return { problem: `Header error: Invalid message type (${size} bytes)`, payload }
-    return { command, payload }
+    if (!command.isValid) return { problem: `Header error: Invalid message type (${command.name}, ${size} bytes)`, payload }
+    return { command: command.name, payload }
   }
   return {
     get held() {

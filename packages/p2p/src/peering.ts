@@ -142,6 +142,8 @@ export type Peering = {
   readonly confirmed: Recent
   /** Which peer a block was asked of. */
   readonly blocksInFlight: Map<BlockHash, number>
+  /** Given to the chain, which has not answered. */
+  readonly blocksTaking: Set<BlockHash>
   stallingTimeout: number
   /** Milliseconds. */
   lastTipAt: number
@@ -178,6 +180,7 @@ export const createPeering = (ports: PeeringPorts, settings: PeeringSettings): P
   reconsiderable: createRecent(MAX_REJECTS),
   confirmed: createRecent(MAX_CONFIRMED),
   blocksInFlight: new Map(),
+  blocksTaking: new Set(),
   stallingTimeout: STALLING_TIMEOUT_MS,
   lastTipAt: 0,
   lastTip: ports.chain.tip(),

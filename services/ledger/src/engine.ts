@@ -185,7 +185,7 @@ export interface LedgerEngine extends LedgerSource {
 const SILENT: Log = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined }
 
 /** A header that nobody has sent the block of costs memory only, and not without end. */
-const MAX_HEADERS_WITHOUT_BLOCK = 100_000
+const MAX_HEADERS_WITHOUT_BLOCK = 2_000_000
 
 /** What building an index may take before other jobs have their turn. */
 const INDEX_TURN_MS = 50

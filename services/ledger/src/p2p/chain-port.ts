@@ -83,7 +83,7 @@ export const createChainPort = ({ engine, waiting, now, minimumWork, maxTipAge }
     fork: (a, b) => forkPoint(whole(a), whole(b)),
     locator: (entry) => locator(whole(entry)),
     hasBody: (entry) => whole(entry).stored || waiting.has(entry.hash),
-    canServe: (entry) => whole(entry).stored,
+    canServe: (entry) => engine.blockData(whole(entry)) === 'here',
     isComplete: (entry) => whole(entry).stored,
     isInvalid: (entry) => whole(entry).failed !== 'none',
     isInitialDownload() {

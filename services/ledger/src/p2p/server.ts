@@ -172,7 +172,8 @@ export const listenForPeers = async (options: PeerServiceOptions): Promise<PeerS
   const { addrman, bans } = book
   const waiting = createWaitingBlocks()
   const upload = createUploadTarget(options.maxUploadBytes, now)
-  const services = SERVICE.network | SERVICE.witness | SERVICE.networkLimited
+  const isPruning = engine.storage().pruning !== 'off'
+  const services = SERVICE.witness | SERVICE.networkLimited | (isPruning ? 0n : SERVICE.network)
   const chain = createChainPort({ engine, waiting, now, minimumWork: options.minimumWork, maxTipAge: options.maxTipAge })
   const peering = createPeering(
     {

@@ -33,7 +33,7 @@ export const bodyOf = async (engine: LedgerEngine, entry: HeaderEntry): Promise<
   if (block === undefined)
     throw new RpcError(
       RPC.misc,
-      `Block not available (${engine.blockData(entry) === 'pruned' ? 'pruned data' : 'not fully downloaded'})`,
+      engine.blockData(entry) === 'pruned' ? 'Block not available (pruned data)' : 'Block not found on disk',
     )
   return block
 }
