@@ -1,22 +1,24 @@
 /**
- * Whether the mempool takes a transaction, or a child with its parents. Bitcoin Core 28.1 validation.cpp, MemPoolAccept.
- * Pure: nothing changes until the owner applies the answer. The view must hold the confirmed coins that the inputs spend and
- * those of the transaction's own outputs (`coinsOfInterest` names them).
- * Every input is run through the script interpreter with the standard flags.
+ * Whether the mempool takes a transaction by its own merit. Bitcoin Core 28.1 validation.cpp, MemPoolAccept (PreChecks to Finalize).
+ * Checks come in Core's order, cheap ones first, scripts last. Packages are accept-package.ts, which shares the steps here.
+ * The view must hold the confirmed coins that the inputs spend and those of the transaction's own outputs (`coinsOfInterest`).
  */
 import {
   checkTx,
   checkTxInputs,
+  COINBASE_MATURITY,
   forkIdAt,
+  hasWitness,
   isCoinbase,
   isFinalTx,
   MANDATORY_SCRIPT_FLAGS,
   outpointKey,
   scriptErrorText,
-  STANDARD_SCRIPT_FLAGS,
   sigOpsCost,
+  STANDARD_SCRIPT_FLAGS,
+  txBaseSize,
   txid,
-  txWeight,
+  VERIFY,
   verifyTx,
   withForkId,
   wtxid,
@@ -30,26 +32,23 @@ import {
   type Wtxid,
 } from '@leyden/bitcoin'
 import type { CoinView } from './coin.ts'
+import { sequenceLocksPass } from './connect.ts'
+import { amountText, feeForVsize, feeratePerKvb } from './fee-rate.ts'
 import { medianTimePast, type HeaderEntry } from './header-tree.ts'
-import {
-  addToMempool,
-  minFeeratePerKvb,
-  removeFromMempool,
-  removeWithDescendants,
-  type Mempool,
-  type MempoolEntry,
-} from './mempool.ts'
-import { checkLimits, checkReplacement, findSibling, type Candidate } from './mempool-limits.ts'
+import { findUnspentDust, hasDust } from './mempool-dust.ts'
+import { createEntry } from './mempool-entry.ts'
+import { checkAncestors } from './mempool-limits.ts'
+import { checkReplacement } from './mempool-replace.ts'
+import { trimMempool, rollingFeeratePerKvb } from './mempool-room.ts'
+import { checkTruc } from './mempool-truc.ts'
+import { addToMempool, removeWithDescendants, type Mempool, type MempoolEntry } from './mempool.ts'
 import {
   checkStandard,
   checkStandardInputs,
-  feeForVsize,
   MAX_STANDARD_TX_SIGOPS_COST,
-  MIN_RELAY_FEERATE_PER_KVB,
-  policyVsize,
+  MIN_STANDARD_TX_NONWITNESS_SIZE,
   TRUC_VERSION,
 } from './policy.ts'
-import { sequenceLocksPass } from './connect.ts'
 import { isRejection, rejection, type Rejection } from './violation.ts'
 
 /** Where the chain stands, for the mempool: what is accepted must be valid in the block after `tip`. */
@@ -60,19 +59,66 @@ export type AcceptContext = {
   readonly view: CoinView
   /** Seconds. */
   readonly now: number
+  /** When the transaction came, if that was before now. */
+  readonly time?: number
   /** Transactions whose scripts have passed the standard flags before. */
   readonly scriptsPassed?: (id: Wtxid) => boolean
   /** Signatures found here are not checked again; valid ones are added. */
   readonly signatures?: SignatureMemory
-  /** It was in a block that has been taken back: fee floors do not apply. */
+  /** It was in a block that has been taken back: fee floors do not apply, and nothing leaves for lack of room. */
   readonly fromBlock?: boolean
+  /** Judge only. */
+  readonly testOnly?: boolean
+  /** Satoshi that the caller is willing to pay for this transaction. */
+  readonly maxFee?: bigint
+  /** Satoshi per 1000 virtual bytes that the caller is willing to pay for any transaction of a package. */
+  readonly maxFeeratePerKvb?: number
+  /** The package is our own: its child may also stand on what waits in the pool already. */
+  readonly ownPackage?: boolean
 }
 
-/** What to do: `added` enter in this order after `replaced` (with their descendants) have left. */
-export type Acceptance = {
-  readonly accepted: true
-  readonly added: readonly MempoolEntry[]
-  readonly replaced: readonly MempoolEntry[]
+/** What became of a transaction. `known`: it was here. `otherWitness`: it was here with another witness, which stays. */
+export type Verdict =
+  | {
+      readonly status: 'accepted'
+      readonly entry: MempoolEntry
+      /** Of all that were judged together. */
+      readonly effectiveFeeratePerKvb: number
+      readonly effectiveIncludes: readonly Wtxid[]
+      readonly replaced: readonly MempoolEntry[]
+    }
+  | { readonly status: 'known' | 'otherWitness'; readonly entry: MempoolEntry }
+  | { readonly status: 'rejected'; readonly rejection: Rejection }
+
+/** What differs between one transaction alone, one of a package on its own, and several together. */
+export type Manner = {
+  readonly allowReplacement: boolean
+  readonly allowSiblingEviction: boolean
+  readonly allowCarveOuts: boolean
+  /** Part of a package: room is made only when all of it is in. */
+  readonly inPackage: boolean
+  /** The floors of fees are asked of the package as a whole. */
+  readonly packageFees: boolean
+}
+
+const ALONE: Manner = {
+  allowReplacement: true,
+  allowSiblingEviction: true,
+  allowCarveOuts: true,
+  inPackage: false,
+  packageFees: false,
+}
+
+/** A transaction on its way in. */
+export type Candidate = {
+  readonly tx: Tx
+  readonly entry: MempoolEntry
+  readonly prevouts: readonly TxOutput[]
+  /** What it would replace directly. */
+  readonly conflicts: ReadonlySet<MempoolEntry>
+  readonly siblingEviction: boolean
+  /** What it stands on in the pool. */
+  readonly ancestors: ReadonlySet<MempoolEntry>
 }
 
 /** Confirmed coins that judging the transactions may need. */
@@ -90,19 +136,45 @@ const checkForm = (pool: Mempool, tx: Tx, { tip }: AcceptContext): Rejection | u
   const broken = checkTx(tx)
   if (broken !== undefined) return rejection('consensus', broken)
   if (isCoinbase(tx)) return rejection('consensus', 'coinbase')
-  const nonStandard = checkStandard(tx)
+  const nonStandard = pool.policy.requireStandard ? checkStandard(tx, pool.policy) : undefined
   if (nonStandard !== undefined) return nonStandard
+  if (txBaseSize(tx) < MIN_STANDARD_TX_NONWITNESS_SIZE) return rejection('policy', 'tx-size-small')
   if (!isFinalTx(tx, tip.height + 1, medianTimePast(tip))) return rejection('premature', 'non-final')
   if (pool.wtxids.has(wtxid(tx))) return rejection('conflict', 'txn-already-in-mempool')
   if (pool.entries.has(txid(tx))) return rejection('conflict', 'txn-same-nonwitness-data-in-mempool')
   return undefined
 }
 
-const findCoins = (pool: Mempool, tx: Tx, { view, tip }: AcceptContext): Coin[] | Rejection => {
+const OPT_IN_SEQUENCE = 0xffff_fffd
+
+/** BIP 125: the transaction itself says that it may be replaced. */
+export const signalsReplacement = ({ inputs }: Tx): boolean => inputs.some(({ sequence }) => sequence <= OPT_IN_SEQUENCE)
+
+const findConflicts = (pool: Mempool, tx: Tx, { allowReplacement }: Manner): Set<MempoolEntry> | Rejection => {
+  const conflicts = new Set<MempoolEntry>()
+  for (const { outpoint } of tx.inputs) {
+    const rival = pool.spenders.get(outpointKey(outpoint))
+    if (rival === undefined) continue
+    if (!allowReplacement) return rejection('policy', 'bip125-replacement-disallowed')
+    const mayGo = pool.policy.fullRbf || signalsReplacement(rival.tx) || rival.tx.version === TRUC_VERSION
+    if (!mayGo) return rejection('policy', 'txn-mempool-conflict')
+    conflicts.add(rival)
+  }
+  return conflicts
+}
+
+/** `others`: transactions of the same package, already judged. */
+const findCoins = (pool: Mempool, tx: Tx, { view, tip }: AcceptContext, others: ReadonlyMap<Txid, Tx>): Coin[] | Rejection => {
   const coins: Coin[] = []
   for (const { outpoint } of tx.inputs) {
-    const output = pool.entries.get(outpoint.txid)?.tx.outputs[outpoint.vout]
-    const coin = output === undefined ? view.get(outpointKey(outpoint)) : { output, height: tip.height + 1, coinbase: false }
+    const parent = others.get(outpoint.txid) ?? pool.entries.get(outpoint.txid)?.tx
+    const output = parent?.outputs[outpoint.vout]
+    const coin =
+      output !== undefined
+        ? { output, height: tip.height + 1, coinbase: false }
+        : parent === undefined
+          ? view.get(outpointKey(outpoint))
+          : undefined
     if (coin === undefined) {
       const known = tx.outputs.some((_, vout) => view.has(outpointKey({ txid: txid(tx), vout })))
       return known ? rejection('conflict', 'txn-already-known') : rejection('missing', 'bad-txns-inputs-missingorspent')
@@ -112,134 +184,172 @@ const findCoins = (pool: Mempool, tx: Tx, { view, tip }: AcceptContext): Coin[] 
   return coins
 }
 
-const checkScripts = (tx: Tx, prevouts: readonly TxOutput[], context: AcceptContext): Rejection | undefined => {
-  const { scriptsPassed, signatures, network, tip } = context
-  if (scriptsPassed?.(wtxid(tx)) === true) return undefined
-  const forkId = forkIdAt(network, tip.height + 1)
-  const failed = verifyTx(tx, prevouts, withForkId(STANDARD_SCRIPT_FLAGS, forkId), signatures)
-  if (failed === undefined) return undefined
-  const detail = `input ${failed.inputIndex}`
-  const mandatory = verifyTx(tx, prevouts, withForkId(MANDATORY_SCRIPT_FLAGS, forkId), signatures)
-  return mandatory === undefined
-    ? rejection('policy', `non-mandatory-script-verify-flag (${scriptErrorText(failed.error)})`, detail)
-    : rejection('consensus', `mandatory-script-verify-flag-failed (${scriptErrorText(failed.error)})`, detail)
+/** What a transaction pays, or why its coins cannot be spent so. */
+const checkCoins = (tx: Tx, coins: readonly Coin[], { tip }: AcceptContext): ReturnType<typeof paidBy> | Rejection => {
+  if (!sequenceLocksPass(tx, coins, tip)) return rejection('premature', 'non-BIP68-final')
+  return paidBy(tx, coins, tip.height + 1)
 }
 
-/** All checks but what it must pay, which a child may do for it. */
-const examine = (
+const paidBy = (tx: Tx, coins: readonly Coin[], height: number) => {
+  const paid = checkTxInputs(tx, coins, height)
+  if (typeof paid !== 'string') return paid
+  if (paid === 'bad-txns-premature-spend-of-coinbase') {
+    const young = coins.find((coin) => coin.coinbase && height - coin.height < COINBASE_MATURITY)
+    return rejection('premature', paid, `tried to spend coinbase at depth ${height - (young?.height ?? height)}`)
+  }
+  if (paid !== 'bad-txns-in-belowout') return rejection('consensus', paid)
+  const valueIn = coins.reduce((sum, { output }) => sum + output.value, 0n)
+  const valueOut = tx.outputs.reduce((sum, { value }) => sum + value, 0n)
+  return rejection('consensus', paid, `value in (${amountText(valueIn)}) < value out (${amountText(valueOut)})`)
+}
+
+/** Whether coins that may be spent at all may be spent so in the block after `tip`: relative locks (BIP 68), young coinbases. */
+export const isSpendableNext = (tx: Tx, coins: readonly Coin[], tip: HeaderEntry): boolean =>
+  sequenceLocksPass(tx, coins, tip) &&
+  !coins.some(({ coinbase, height }) => coinbase && tip.height + 1 - height < COINBASE_MATURITY)
+
+/** The two floors of fees, for a transaction or a package. */
+export const checkFees = (pool: Mempool, modifiedFee: bigint, vsize: number, { now }: AcceptContext): Rejection | undefined => {
+  const rolling = feeForVsize(rollingFeeratePerKvb(pool, now), vsize)
+  if (rolling > 0n && modifiedFee < rolling) return rejection('fee', 'mempool min fee not met', `${modifiedFee} < ${rolling}`)
+  const relay = feeForVsize(pool.policy.minRelayFeeratePerKvb, vsize)
+  return modifiedFee < relay ? rejection('fee', 'min relay fee not met', `${modifiedFee} < ${relay}`) : undefined
+}
+
+/** What fee policy says of one transaction. */
+const checkOwnFees = (
+  pool: Mempool,
+  { tx, modifiedFee, vsize }: MempoolEntry,
+  context: AcceptContext,
+  { packageFees }: Manner,
+): Rejection | undefined => {
+  if (context.fromBlock === true) return undefined
+  // A package cannot lift this: if the child went, it would lie here below the floor. Version 3 alone is kept small enough.
+  const relay = feeForVsize(pool.policy.minRelayFeeratePerKvb, vsize)
+  if (tx.version !== TRUC_VERSION && modifiedFee < relay)
+    return rejection('policy', 'min relay fee not met', `${modifiedFee} < ${relay}`)
+  return packageFees ? undefined : checkFees(pool, modifiedFee, vsize, context)
+}
+
+const NO_OTHERS: ReadonlyMap<Txid, Tx> = new Map()
+
+/** All checks but replacement and scripts. `others`: transactions of the same package, already judged. */
+export const examine = (
   pool: Mempool,
   tx: Tx,
   context: AcceptContext,
-): (Candidate & { readonly prevouts: readonly TxOutput[] }) | Rejection => {
+  manner: Manner,
+  others: ReadonlyMap<Txid, Tx> = NO_OTHERS,
+): Candidate | Rejection => {
   const malformed = checkForm(pool, tx, context)
   if (malformed !== undefined) return malformed
-  const conflicts = new Set<Txid>()
-  for (const { outpoint } of tx.inputs) {
-    const rival = pool.spenders.get(outpointKey(outpoint))
-    if (rival !== undefined) conflicts.add(rival)
-  }
-  const coins = findCoins(pool, tx, context)
+  const conflicts = findConflicts(pool, tx, manner)
+  if (isRejection(conflicts)) return conflicts
+  const coins = findCoins(pool, tx, context, others)
   if (isRejection(coins)) return coins
-  const { tip, now } = context
-  if (!sequenceLocksPass(tx, coins, tip)) return rejection('premature', 'non-BIP68-final')
-  const paid = checkTxInputs(tx, coins, tip.height + 1)
-  if (typeof paid === 'string')
-    return rejection(paid === 'bad-txns-premature-spend-of-coinbase' ? 'premature' : 'consensus', paid)
+  const paid = checkCoins(tx, coins, context)
+  if (isRejection(paid)) return paid
+  const { policy } = pool
   const prevouts = coins.map(({ output }) => output)
-  const nonStandard = checkStandardInputs(tx, prevouts)
+  const nonStandard = policy.requireStandard ? checkStandardInputs(tx, prevouts) : undefined
   if (nonStandard !== undefined) return nonStandard
   const sigopCost = sigOpsCost(tx, prevouts, STANDARD_SCRIPT_FLAGS)
-  if (sigopCost > MAX_STANDARD_TX_SIGOPS_COST) return rejection('policy', 'bad-txns-too-many-sigops', String(sigopCost))
-  const weight = txWeight(tx)
-  const entry: MempoolEntry = {
+  const modifiedFee = paid.fee + (pool.deltas.get(txid(tx)) ?? 0n)
+  const entry = createEntry({
     tx,
-    txid: txid(tx),
-    wtxid: wtxid(tx),
     fee: paid.fee,
-    weight,
-    vsize: policyVsize(weight, sigopCost),
+    modifiedFee,
     sigopCost,
-    time: now,
-    height: tip.height,
-    parents: new Set(tx.inputs.map(({ outpoint }) => outpoint.txid).filter((id) => pool.entries.has(id))),
-    children: new Set(),
-  }
-  const sibling = findSibling(pool, entry, conflicts)
-  if (sibling !== undefined) conflicts.add(sibling)
-  return { entry, conflicts, prevouts }
-}
-
-const checkRelayFee = ({ fee, vsize, tx }: MempoolEntry, { fromBlock }: AcceptContext): Rejection | undefined => {
-  const least = feeForVsize(MIN_RELAY_FEERATE_PER_KVB, vsize)
-  if (fromBlock === true || tx.version === TRUC_VERSION || fee >= least) return undefined
-  return rejection('policy', 'min relay fee not met', `${fee} < ${least}`)
-}
-
-const checkPoolFee = (pool: Mempool, fee: bigint, vsize: number, { fromBlock }: AcceptContext): Rejection | undefined => {
-  const floor = minFeeratePerKvb(pool)
-  const least = feeForVsize(floor, vsize)
-  if (fromBlock === true || fee >= least) return undefined
-  return rejection(
-    'fee',
-    floor > MIN_RELAY_FEERATE_PER_KVB ? 'mempool min fee not met' : 'min relay fee not met',
-    `${fee} < ${least}`,
-  )
-}
-
-/** One transaction by its own merit. */
-export const acceptTransaction = (pool: Mempool, tx: Tx, context: AcceptContext): Acceptance | Rejection => {
-  const candidate = examine(pool, tx, context)
-  if (isRejection(candidate)) return candidate
-  const { entry, prevouts } = candidate
-  const replaced = checkReplacement(pool, [candidate])
-  const refusal =
-    checkRelayFee(entry, context) ??
-    checkPoolFee(pool, entry.fee, entry.vsize, context) ??
-    checkLimits(pool, candidate) ??
-    (isRejection(replaced) ? replaced : undefined) ??
-    checkScripts(tx, prevouts, context)
-  if (refusal !== undefined) return refusal
-  return { accepted: true, added: [entry], replaced: isRejection(replaced) ? [] : replaced }
-}
-
-/** Applies an acceptance. */
-export const applyAcceptance = (pool: Mempool, { added, replaced }: Acceptance): void => {
-  removeWithDescendants(
-    pool,
-    replaced.map(({ txid }) => txid),
-  )
-  for (const entry of added) addToMempool(pool, entry)
-}
-
-/** Undoes applyAcceptance, when nothing has happened since. */
-export const revertAcceptance = (pool: Mempool, { added, replaced }: Acceptance): void => {
-  for (const entry of added.toReversed()) removeFromMempool(pool, entry.txid)
-  for (const entry of replaced) addToMempool(pool, entry)
-}
-
-/** One parent that pays too little by itself, and the child that pays for both. Either may replace others; both enter or none. */
-export const acceptPair = (pool: Mempool, parent: Tx, child: Tx, context: AcceptContext): Acceptance | Rejection => {
-  const first = examine(pool, parent, context)
-  if (isRejection(first)) return first
-  const refusal = checkRelayFee(first.entry, context) ?? checkLimits(pool, first) ?? checkScripts(parent, first.prevouts, context)
-  if (refusal !== undefined) return refusal
-  const firstReplaced = removeWithDescendants(pool, first.conflicts)
-  const alone: Acceptance = { accepted: true, added: [first.entry], replaced: firstReplaced }
-  addToMempool(pool, first.entry)
-  const second = examine(pool, child, context)
-  const secondRefusal = isRejection(second)
-    ? second
-    : (checkRelayFee(second.entry, context) ?? checkLimits(pool, second) ?? checkScripts(child, second.prevouts, context))
-  revertAcceptance(pool, alone)
-  if (isRejection(second)) return second
-  if (secondRefusal !== undefined) return secondRefusal
-  if (!child.inputs.some(({ outpoint }) => outpoint.txid === first.entry.txid))
-    return rejection('policy', 'package-not-child-with-parents')
-  const fee = first.entry.fee + second.entry.fee
-  const vsize = first.entry.vsize + second.entry.vsize
-  const poor = checkPoolFee(pool, fee, vsize, context)
+    bytesPerSigop: policy.bytesPerSigop,
+    time: context.time ?? context.now,
+    height: context.tip.height,
+    sequence: context.fromBlock === true ? 0 : pool.sequence,
+    spendsCoinbase: coins.some(({ coinbase }) => coinbase),
+  })
+  if (policy.requireStandard && (paid.fee !== 0n || modifiedFee !== 0n) && hasDust(tx, policy.dustFeeratePerKvb))
+    return rejection('policy', 'dust', 'tx with dust output must be 0-fee')
+  if (sigopCost > MAX_STANDARD_TX_SIGOPS_COST) return rejection('policy', 'bad-txns-too-many-sigops', String(sigopCost))
+  const poor = checkOwnFees(pool, entry, context, manner)
   if (poor !== undefined) return poor
-  const replaced = checkReplacement(pool, [first, second])
-  if (isRejection(replaced)) return replaced
-  return { accepted: true, added: [first.entry, second.entry], replaced }
+  return place(pool, { tx, entry, prevouts }, conflicts, manner)
+}
+
+/** Where the transaction would stand among those that wait. */
+const place = (
+  pool: Mempool,
+  found: Pick<Candidate, 'tx' | 'entry' | 'prevouts'>,
+  conflicts: Set<MempoolEntry>,
+  { allowCarveOuts, allowSiblingEviction }: Manner,
+): Candidate | Rejection => {
+  const { tx, entry } = found
+  const ancestors = checkAncestors(pool, tx, entry.vsize, { conflicts, allowCarveOuts })
+  if (typeof ancestors === 'string') return rejection('policy', 'too-long-mempool-chain', ancestors)
+  const restricted = checkTruc(tx, entry.vsize, ancestors, conflicts)
+  const { sibling } = restricted ?? {}
+  if (restricted !== undefined) {
+    if (sibling === undefined || !allowSiblingEviction) return rejection('policy', 'TRUC-violation', restricted.detail)
+    conflicts.add(sibling)
+  }
+  for (const ancestor of ancestors)
+    if (conflicts.has(ancestor)) {
+      const detail = `${entry.txid} spends conflicting transaction ${ancestor.txid}`
+      return rejection('consensus', 'bad-txns-spends-conflicting-tx', detail)
+    }
+  return { ...found, conflicts, siblingEviction: sibling !== undefined, ancestors }
+}
+
+/** Runs every input's script with the standard flags. */
+export const checkScriptsOf = (tx: Tx, prevouts: readonly TxOutput[], context: AcceptContext): Rejection | undefined => {
+  const { scriptsPassed, signatures, network, tip } = context
+  if (scriptsPassed?.(wtxid(tx)) === true) return undefined
+  const forkId = forkIdAt(network, tip.height + 1)
+  const run = (flags: number): ReturnType<typeof verifyTx> => verifyTx(tx, prevouts, withForkId(flags, forkId), signatures)
+  const failed = run(STANDARD_SCRIPT_FLAGS)
+  if (failed === undefined) return undefined
+  const mandatory = run(MANDATORY_SCRIPT_FLAGS)
+  const byPolicy = mandatory === undefined || mandatory.inputIndex > failed.inputIndex
+  const name = byPolicy ? 'non-mandatory-script-verify-flag' : 'mandatory-script-verify-flag-failed'
+  // Everything but the witness may be right: then it was taken off on the way here.
+  const stripped =
+    !hasWitness(tx) &&
+    run(STANDARD_SCRIPT_FLAGS & ~(VERIFY.WITNESS | VERIFY.CLEANSTACK)) === undefined &&
+    run(STANDARD_SCRIPT_FLAGS & ~VERIFY.CLEANSTACK) !== undefined
+  return rejection(stripped ? 'stripped' : byPolicy ? 'policy' : 'consensus', `${name} (${scriptErrorText(failed.error)})`)
+}
+
+export const unspentDust = (tx: Tx): Rejection =>
+  rejection('policy', 'missing-ephemeral-spends', `tx ${txid(tx)} did not spend parent's ephemeral dust`)
+
+const refused = (why: Rejection): Verdict => ({ status: 'rejected', rejection: why })
+
+/** Takes one transaction into the pool, or says why not. The pool changes unless `testOnly`. */
+export const acceptTransaction = (pool: Mempool, tx: Tx, context: AcceptContext, manner: Manner = ALONE): Verdict => {
+  const candidate = examine(pool, tx, context, manner)
+  if (isRejection(candidate)) return refused(candidate)
+  const { entry, prevouts, conflicts, siblingEviction } = candidate
+  const { modifiedFee, vsize } = entry
+  const effectiveFeeratePerKvb = feeratePerKvb(modifiedFee, vsize)
+  if (context.maxFeeratePerKvb !== undefined && effectiveFeeratePerKvb > context.maxFeeratePerKvb)
+    return refused(rejection('policy', 'max feerate exceeded'))
+  if (pool.policy.requireStandard && findUnspentDust(pool, [tx]) !== undefined) return refused(unspentDust(tx))
+  const replaced =
+    conflicts.size === 0 ? conflicts : checkReplacement(pool, { tx, modifiedFee, vsize, conflicts }, siblingEviction)
+  if (isRejection(replaced)) return refused(replaced)
+  const invalid = checkScriptsOf(tx, prevouts, context)
+  if (invalid !== undefined) return refused(invalid)
+  if (context.maxFee !== undefined && entry.fee > context.maxFee) return refused(rejection('policy', 'max-fee-exceeded'))
+  const accepted: Verdict = {
+    status: 'accepted',
+    entry,
+    effectiveFeeratePerKvb,
+    effectiveIncludes: [entry.wtxid],
+    replaced: [...replaced],
+  }
+  if (context.testOnly === true) return accepted
+  removeWithDescendants(pool, replaced, 'replaced')
+  const fromBlock = context.fromBlock === true
+  addToMempool(pool, entry, { fromBlock, inPackage: manner.inPackage })
+  if (manner.inPackage || fromBlock) return accepted
+  trimMempool(pool, context.now)
+  return pool.entries.has(entry.txid) ? accepted : refused(rejection('fee', 'mempool full'))
 }

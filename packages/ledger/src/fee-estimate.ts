@@ -1,10 +1,13 @@
 /**
- * What fee rate confirms within so many blocks. Simple and honest: the price is the floor unless blocks are full or the mempool holds
- * more than the next blocks can take. Rates in satoshi per 1000 virtual bytes.
+ * What fee rate confirms within so many blocks, read from the blocks and the mempool as they are: the price is the floor unless blocks
+ * are full or the mempool holds more than the next blocks can take. It needs no past of our own, which fee-estimator.ts does.
+ * Rates in satoshi per 1000 virtual bytes.
  * A block of which a tenth is empty would have taken any transaction at the floor: only fuller ones say that more was needed.
  */
 import { blockWeight, txVsize, type Block } from '@leyden/bitcoin'
-import { feeratePerKvb, minFeeratePerKvb, totalOf, withAncestors, type Mempool } from './mempool.ts'
+import { feeratePerKvb } from './fee-rate.ts'
+import { minFeeratePerKvb } from './mempool-room.ts'
+import type { Mempool } from './mempool.ts'
 
 const MAX_BLOCK_WEIGHT = 4_000_000
 const FULL_BLOCK_WEIGHT = 0.9 * MAX_BLOCK_WEIGHT
@@ -47,10 +50,10 @@ const fromHistory = (history: readonly BlockFees[], target: number): number => {
 const fromMempool = (pool: Mempool, target: number): number => {
   const room = (target * FULL_BLOCK_WEIGHT) / 4
   if (pool.vsize <= room) return 0
-  const rated = [...pool.entries.values()].map((entry) => {
-    const { fee, vsize } = totalOf(withAncestors(pool, [entry.txid]).values())
-    return { vsize: entry.vsize, rate: Math.min(feeratePerKvb(fee, vsize), feeratePerKvb(entry.fee, entry.vsize)) }
-  })
+  const rated = [...pool.entries.values()].map(({ vsize, modifiedFee, ancestorFee, ancestorVsize }) => ({
+    vsize,
+    rate: Math.min(feeratePerKvb(ancestorFee, ancestorVsize), feeratePerKvb(modifiedFee, vsize)),
+  }))
   rated.sort((a, b) => b.rate - a.rate)
   let sum = 0
   for (const { vsize, rate } of rated) {
@@ -60,6 +63,6 @@ const fromMempool = (pool: Mempool, target: number): number => {
   return 0
 }
 
-/** Rate for a confirmation within `target` blocks (1 to 1008), never under what the mempool takes. `history`: oldest first. */
-export const estimateFeerate = (pool: Mempool, history: readonly BlockFees[], target: number): number =>
-  Math.ceil(Math.max(minFeeratePerKvb(pool), fromHistory(history, target), fromMempool(pool, target)))
+/** Rate for a confirmation within `target` blocks (1 to 1008), never under what the mempool takes now (seconds). `history`: oldest first. */
+export const estimateFeerate = (pool: Mempool, history: readonly BlockFees[], target: number, now: number): number =>
+  Math.ceil(Math.max(minFeeratePerKvb(pool, now), fromHistory(history, target), fromMempool(pool, target)))

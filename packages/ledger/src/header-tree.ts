@@ -121,6 +121,9 @@ export const placeHeader = (tree: HeaderTree, header: BlockHeader, now: number):
   return broken === undefined ? makeEntry(header, parent) : blockViolation(broken)
 }
 
+/** The entry that a header on `parent` would become if the work were done. Not to be added to a tree. */
+export const draftEntry = (header: BlockHeader, parent: HeaderEntry): HeaderEntry => makeEntry(header, parent)
+
 /** Adds what placeHeader gave. */
 export const addHeader = (tree: HeaderTree, entry: HeaderEntry): void => {
   tree.entries.set(entry.hash, entry)

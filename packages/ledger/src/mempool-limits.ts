@@ -1,135 +1,99 @@
 /**
- * What a newcomer may do to the pool: how long chains may get (with the carve-out for anchors), topologically restricted
- * transactions (BIP 431), and what a replacement has to pay (BIP 125 rules 2 to 5 with full replaceability).
- * Bitcoin Core 28.1 policy/rbf.cpp, policy/truc_policy.cpp, txmempool.cpp (CalculateMemPoolAncestors).
+ * How long chains of unconfirmed transactions may get, of one newcomer and of a package, with the carve-out for anchors.
+ * Bitcoin Core 28.1 txmempool.cpp (CalculateMemPoolAncestors, CheckPackageLimits), validation.cpp (PreChecks).
  */
-import type { Txid } from '@leyden/bitcoin'
-import { feeratePerKvb, inOrder, totalOf, withAncestors, withDescendants, type Mempool, type MempoolEntry } from './mempool.ts'
-import {
-  CARVE_OUT_VSIZE,
-  feeForVsize,
-  INCREMENTAL_FEERATE_PER_KVB,
-  MAX_ANCESTORS,
-  MAX_ANCESTOR_VSIZE,
-  MAX_DESCENDANTS,
-  MAX_DESCENDANT_VSIZE,
-  MAX_REPLACED,
-  TRUC_CHILD_MAX_VSIZE,
-  TRUC_MAX_VSIZE,
-  TRUC_VERSION,
-} from './policy.ts'
-import { rejection, type Rejection } from './violation.ts'
+import type { Tx } from '@leyden/bitcoin'
+import { NO_ENTRIES } from './mempool-entry.ts'
+import { parentsIn, type Mempool, type MempoolEntry } from './mempool.ts'
+import { TRUC_VERSION, type ChainLimits } from './policy.ts'
 
-/** A transaction that passed what can be said of it alone; `conflicts` are those in the pool that cannot stay beside it. */
-export type Candidate = { readonly entry: MempoolEntry; readonly conflicts: ReadonlySet<Txid> }
+/** One more child of at most this size, if it has that one parent only: the carve-out that anchor outputs rely on. */
+const CARVE_OUT_VSIZE = 10_000
 
-/** The one other child of a restricted parent: the newcomer may take its place by paying as a replacement does. */
-export const findSibling = (pool: Mempool, entry: MempoolEntry, conflicts: ReadonlySet<Txid>): Txid | undefined => {
-  if (entry.tx.version !== TRUC_VERSION || entry.parents.size !== 1) return undefined
-  const [parentId] = entry.parents
-  const parent = pool.entries.get(parentId as Txid)
-  if (parent?.children.size !== 1) return undefined
-  const [siblingId] = parent.children
-  const sibling = pool.entries.get(siblingId as Txid)
-  return sibling === undefined || sibling.children.size > 0 || conflicts.has(sibling.txid) ? undefined : sibling.txid
-}
-
-const checkRestricted = ({ entry }: Candidate, ancestors: readonly MempoolEntry[]): Rejection | undefined => {
-  const no = (detail: string): Rejection => rejection('policy', 'TRUC-violation', detail)
-  const restricted = entry.tx.version === TRUC_VERSION
-  for (const ancestor of ancestors)
-    if ((ancestor.tx.version === TRUC_VERSION) !== restricted)
-      return no(
-        restricted
-          ? `version=3 tx ${entry.txid} (wtxid=${entry.wtxid}) cannot spend from non-version=3 tx ${ancestor.txid} (wtxid=${ancestor.wtxid})`
-          : `non-version=3 tx ${entry.txid} (wtxid=${entry.wtxid}) cannot spend from version=3 tx ${ancestor.txid} (wtxid=${ancestor.wtxid})`,
-      )
-  if (!restricted) return undefined
-  if (entry.vsize > TRUC_MAX_VSIZE)
-    return no(`version=3 tx ${entry.txid} is too big: ${entry.vsize} > ${TRUC_MAX_VSIZE} virtual bytes`)
-  if (ancestors.length > 1) return no(`tx ${entry.txid} (wtxid=${entry.wtxid}) would have too many ancestors`)
-  if (ancestors.length === 1 && entry.vsize > TRUC_CHILD_MAX_VSIZE)
-    return no(`version=3 child tx ${entry.txid} is too big: ${entry.vsize} > ${TRUC_CHILD_MAX_VSIZE} virtual bytes`)
-  return undefined
-}
-
-/** Ancestors and descendants, counted as if the conflicts had left. */
-export const checkLimits = (pool: Mempool, candidate: Candidate): Rejection | undefined => {
-  const { entry, conflicts } = candidate
-  const gone = withDescendants(pool, conflicts)
-  const ancestors = [...withAncestors(pool, entry.parents).values()]
-  const spent = ancestors.find(({ txid }) => gone.has(txid))
-  if (spent !== undefined)
-    return rejection('policy', 'bad-txns-spends-conflicting-tx', `${entry.txid} spends conflicting transaction ${spent.txid}`)
-  const restricted = checkRestricted(candidate, ancestors)
-  if (restricted !== undefined) return restricted
-  const no = (detail: string): Rejection => rejection('policy', 'too-long-mempool-chain', detail)
-  if (ancestors.length + 1 > MAX_ANCESTORS) return no(`too many unconfirmed ancestors [limit: ${MAX_ANCESTORS}]`)
-  if (totalOf(ancestors).vsize + entry.vsize > MAX_ANCESTOR_VSIZE)
-    return no(`exceeds ancestor size limit [limit: ${MAX_ANCESTOR_VSIZE}]`)
-  const carvedOut = ancestors.length === 1 && entry.vsize <= CARVE_OUT_VSIZE
+/** All that these stand on, themselves counted; or which limit is broken by `count` newcomers of `vsize` together on top of them. */
+const ancestorsWithin = (
+  parents: ReadonlySet<MempoolEntry>,
+  vsize: number,
+  count: number,
+  limits: ChainLimits,
+): ReadonlySet<MempoolEntry> | string => {
+  if (parents.size === 0) return NO_ENTRIES
+  const ancestors = new Set(parents)
+  let total = vsize
   for (const ancestor of ancestors) {
-    const below = [...withDescendants(pool, [ancestor.txid]).values()].filter(({ txid }) => !gone.has(txid))
-    const { count, vsize } = totalOf(below)
-    if (ancestor.tx.version === TRUC_VERSION && count + 1 > 2)
-      return rejection(
-        'policy',
-        'TRUC-violation',
-        `tx ${ancestor.txid} (wtxid=${ancestor.wtxid}) would exceed descendant count limit`,
-      )
-    if (count + 1 > MAX_DESCENDANTS + (carvedOut ? 1 : 0))
-      return no(`too many descendants for tx ${ancestor.txid} [limit: ${MAX_DESCENDANTS}]`)
-    if (vsize + entry.vsize > MAX_DESCENDANT_VSIZE + (carvedOut ? CARVE_OUT_VSIZE : 0))
-      return no(`exceeds descendant size limit for tx ${ancestor.txid} [limit: ${MAX_DESCENDANT_VSIZE}]`)
+    total += ancestor.vsize
+    if (ancestor.descendantVsize + vsize > limits.descendantVsize)
+      return `exceeds descendant size limit for tx ${ancestor.txid} [limit: ${limits.descendantVsize}]`
+    if (ancestor.descendantCount + count > limits.descendantCount)
+      return `too many descendants for tx ${ancestor.txid} [limit: ${limits.descendantCount}]`
+    if (total > limits.ancestorVsize) return `exceeds ancestor size limit [limit: ${limits.ancestorVsize}]`
+    for (const parent of ancestor.parents) ancestors.add(parent)
+    if (ancestors.size + count > limits.ancestorCount && ancestor.parents.size > 0)
+      return `too many unconfirmed ancestors [limit: ${limits.ancestorCount}]`
   }
-  return undefined
+  return ancestors
 }
 
-const addsUnconfirmed = (
+const findAncestors = (
+  parents: ReadonlySet<MempoolEntry>,
+  vsize: number,
+  limits: ChainLimits,
+): ReadonlySet<MempoolEntry> | string =>
+  parents.size + 1 > limits.ancestorCount
+    ? `too many unconfirmed parents [limit: ${limits.ancestorCount}]`
+    : ancestorsWithin(parents, vsize, 1, limits)
+
+export type AncestorOptions = {
+  /** Entries in the pool that spend the same outputs. */
+  readonly conflicts: ReadonlySet<MempoolEntry>
+  /** Whether one that replaces one other, and one small second child, may go a little beyond. Not within packages. */
+  readonly allowCarveOuts: boolean
+}
+
+/** All in the pool that a newcomer stands on; or what limit it would break. */
+export const checkAncestors = (
   pool: Mempool,
-  { entry }: Candidate,
-  direct: readonly MempoolEntry[],
-  own: ReadonlySet<Txid>,
-): boolean => {
-  const before = new Set(direct.flatMap(({ tx }) => tx.inputs.map(({ outpoint }) => outpoint.txid)))
-  return entry.tx.inputs.some(({ outpoint: { txid } }) => pool.entries.has(txid) && !before.has(txid) && !own.has(txid))
+  tx: Tx,
+  vsize: number,
+  { conflicts, allowCarveOuts }: AncestorOptions,
+): ReadonlySet<MempoolEntry> | string => {
+  const parents = parentsIn(pool, tx)
+  let { limits } = pool.policy
+  const [rival] = conflicts
+  // It takes the place of that one: the chain does not grow in number, and its size is counted without.
+  if (allowCarveOuts && conflicts.size === 1 && rival !== undefined)
+    limits = {
+      ...limits,
+      descendantCount: limits.descendantCount + 1,
+      descendantVsize: limits.descendantVsize + rival.descendantVsize,
+    }
+  const ancestors = findAncestors(parents, vsize, limits)
+  if (typeof ancestors !== 'string' || !allowCarveOuts) return ancestors
+  if (vsize > CARVE_OUT_VSIZE || tx.version === TRUC_VERSION) return ancestors
+  const carvedOut = findAncestors(parents, vsize, {
+    ancestorCount: 2,
+    ancestorVsize: limits.ancestorVsize,
+    descendantCount: limits.descendantCount + 1,
+    descendantVsize: limits.descendantVsize + CARVE_OUT_VSIZE,
+  })
+  return typeof carvedOut === 'string' ? ancestors : carvedOut
 }
 
-/**
- * What these candidates (one, or a parent and its child) push out, parents first; none when nothing conflicts.
- * They must pay more than all of it together, by their own relay cost, and at a better rate than each that they replace directly.
- */
-export const checkReplacement = (pool: Mempool, candidates: readonly Candidate[]): MempoolEntry[] | Rejection => {
-  const directIds = new Set(candidates.flatMap(({ conflicts }) => [...conflicts]))
-  const direct = [...directIds].map((id) => pool.entries.get(id)).filter((entry) => entry !== undefined)
-  if (direct.length === 0) return []
-  const newcomers = candidates.map(({ entry }) => entry)
-  const own = new Set(newcomers.map(({ txid }) => txid))
-  const id = newcomers.at(-1)?.txid
-  const { fee, vsize } = totalOf(newcomers)
-  const rate = feeratePerKvb(fee, vsize)
-  for (const rival of direct)
-    if (rate <= feeratePerKvb(rival.fee, rival.vsize))
-      return rejection(
-        'fee',
-        'insufficient fee',
-        `rejecting replacement ${id}; new feerate ${rate} <= old feerate of ${rival.txid}`,
-      )
-  const all = withDescendants(pool, directIds)
-  if (all.size > MAX_REPLACED)
-    return rejection('policy', 'too many potential replacements', `rejecting replacement ${id}; ${all.size} > ${MAX_REPLACED}`)
-  for (const candidate of candidates)
-    if (candidate.conflicts.size > 0 && addsUnconfirmed(pool, candidate, direct, own))
-      return rejection('policy', 'replacement-adds-unconfirmed', `replacement ${candidate.entry.txid} adds unconfirmed input`)
-  const lost = totalOf(all.values()).fee
-  if (fee < lost)
-    return rejection('fee', 'insufficient fee', `rejecting replacement ${id}, less fees than conflicting txs; ${fee} < ${lost}`)
-  const step = feeForVsize(INCREMENTAL_FEERATE_PER_KVB, vsize)
-  if (fee - lost < step)
-    return rejection(
-      'fee',
-      'insufficient fee',
-      `rejecting replacement ${id}, not enough additional fees to relay; ${fee - lost} < ${step}`,
-    )
-  return inOrder(pool, all.values())
+/** What limit a package breaks; it is counted as if every member stood on all that any member stands on. */
+export const checkPackageLimits = (pool: Mempool, transactions: readonly Tx[], vsize: number): string | undefined => {
+  const { limits } = pool.policy
+  const { length: count } = transactions
+  if (count > limits.ancestorCount) return `package count ${count} exceeds ancestor count limit [limit: ${limits.ancestorCount}]`
+  if (count > limits.descendantCount)
+    return `package count ${count} exceeds descendant count limit [limit: ${limits.descendantCount}]`
+  if (vsize > limits.ancestorVsize) return `package size ${vsize} exceeds ancestor size limit [limit: ${limits.ancestorVsize}]`
+  if (vsize > limits.descendantVsize)
+    return `package size ${vsize} exceeds descendant size limit [limit: ${limits.descendantVsize}]`
+  const parents = new Set<MempoolEntry>()
+  for (const tx of transactions) {
+    for (const parent of parentsIn(pool, tx)) parents.add(parent)
+    if (parents.size + count > limits.ancestorCount) return `too many unconfirmed parents [limit: ${limits.ancestorCount}]`
+  }
+  const ancestors = ancestorsWithin(parents, vsize, count, limits)
+  return typeof ancestors === 'string' ? `possibly ${ancestors}` : undefined
 }

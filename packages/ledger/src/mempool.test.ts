@@ -1,27 +1,22 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import * as fc from 'fast-check'
-import { buildScript, OP, outpointKey, p2wshOf, Sat, txid, wtxid, type Outpoint, type Tx } from '@leyden/bitcoin'
+import { buildScript, networks, OP, outpointKey, p2wshOf, Sat, txid, wtxid, type Outpoint, type Tx } from '@leyden/bitcoin'
+import { acceptPackage, testTogether } from './accept-package.ts'
+import { acceptTransaction, coinsOfInterest, type AcceptContext, type Verdict } from './accept.ts'
+import { minFeeratePerKvb, trimMempool } from './mempool-room.ts'
 import {
-  acceptPair,
-  acceptTransaction,
-  applyAcceptance,
-  coinsOfInterest,
-  revertAcceptance,
-  type AcceptContext,
-} from './accept.ts'
-import {
-  applyBlockRemoval,
   createMempool,
   inOrder,
-  minFeeratePerKvb,
-  planBlockRemoval,
-  removeExpired,
-  totalOf,
-  trimToSize,
+  linkChildren,
+  prioritise,
+  removeForBlock,
+  withAncestors,
+  withDescendants,
   type Mempool,
+  type MempoolEntry,
 } from './mempool.ts'
+import { DEFAULT_POLICY } from './policy.ts'
 import { grow, outputOf, pay, toyChain, TRUE_SCRIPT, type ToyChain } from './testing.ts'
-import { isRejection } from './violation.ts'
 
 const SUBSIDY = 5_000_000_000n
 const NOW = 1_700_000_000
@@ -31,7 +26,7 @@ let pool: Mempool
 /** Coinbases that may be spent, and one that may not. */
 let ripe: Tx[]
 const context = (transactions: readonly Tx[], extra: Partial<AcceptContext> = {}): AcceptContext => ({
-  network: chain.network,
+  network: networks.regtest,
   tip: chain.tip,
   view: new Map(
     coinsOfInterest(transactions).flatMap((outpoint) => {
@@ -42,17 +37,17 @@ const context = (transactions: readonly Tx[], extra: Partial<AcceptContext> = {}
   now: NOW,
   ...extra,
 })
-const judge = (tx: Tx, extra: Partial<AcceptContext> = {}): string => {
-  const answer = acceptTransaction(pool, tx, context([tx], extra))
-  return isRejection(answer) ? answer.reason : 'ok'
-}
+const told = (verdict: Verdict | undefined): string =>
+  verdict?.status === 'rejected' ? verdict.rejection.reason : verdict === undefined ? 'unjudged' : 'ok'
+const judge = (tx: Tx, extra: Partial<AcceptContext> = {}): string =>
+  told(acceptTransaction(pool, tx, context([tx], { ...extra, testOnly: true })))
 const add = (tx: Tx, extra: Partial<AcceptContext> = {}): Tx => {
-  const answer = acceptTransaction(pool, tx, context([tx], extra))
-  if (isRejection(answer)) throw new Error(`${answer.reason} ${answer.detail ?? ''}`)
-  applyAcceptance(pool, answer)
+  const verdict = acceptTransaction(pool, tx, context([tx], extra))
+  if (verdict.status === 'rejected') throw new Error(`${verdict.rejection.reason} ${verdict.rejection.detail ?? ''}`)
   return tx
 }
-const ids = (): string[] => inOrder(pool).map((entry) => entry.txid)
+const entryOf = (tx: Tx): MempoolEntry => pool.entries.get(txid(tx)) as MempoolEntry
+const ids = (): string[] => inOrder(pool.entries.values()).map((entry) => entry.txid)
 /** Spends coinbase `n` and pays a fee. */
 const spend = (n: number, fee: bigint | number, fields: Parameters<typeof pay>[2] = {}, outputs = 1): Tx => {
   const left = SUBSIDY - BigInt(fee)
@@ -108,7 +103,7 @@ describe('a transaction', () => {
     expect(judge(tiny)).toBe('tx-size-small')
   })
 
-  it('must not leave dust', () => {
+  it('must not leave dust that it pays for', () => {
     const with2 = (value: bigint): Tx => ({
       ...spend(0, 1000),
       outputs: [...spend(0, 2000).outputs, { value: Sat(value), scriptPubKey: p2wshOf(TRUE_SCRIPT) }],
@@ -154,7 +149,7 @@ describe('a transaction', () => {
   it('must pay the relay fee', () => {
     const vsize = pool.vsize === 0 ? add(spend(1, 1000)) && pool.vsize : 0
     const answer = acceptTransaction(pool, spend(0, vsize - 1), context([spend(0, vsize - 1)]))
-    expect(answer).toMatchObject({ reason: 'min relay fee not met', detail: `${vsize - 1} < ${vsize}` })
+    expect(answer).toMatchObject({ rejection: { reason: 'min relay fee not met', detail: `${vsize - 1} < ${vsize}` } })
     expect(judge(spend(0, vsize))).toBe('ok')
     expect(judge(spend(0, 0), { fromBlock: true })).toBe('ok')
   })
@@ -194,8 +189,7 @@ describe('a replacement', () => {
     add(chainOn(first, 1000))
     const better = spend(0, 5000)
     const answer = acceptTransaction(pool, better, context([better]))
-    expect(answer).toMatchObject({ accepted: true, replaced: [{ txid: txid(first) }, {}] })
-    add(better)
+    expect(answer).toMatchObject({ status: 'accepted', replaced: [{ txid: txid(first) }, {}] })
     expect(ids()).toEqual([txid(better)])
   })
 
@@ -271,7 +265,7 @@ describe('version 3 (BIP 431)', () => {
   it('lets another child take the place of the one by paying more', () => {
     const parent = add(spend(0, 200, v3, 2))
     const first = add(chainOn(parent, 1000, 0, v3))
-    expect(judge(chainOn(parent, 1000, 1, v3))).toBe('insufficient fee')
+    expect(judge(chainOn(parent, 1000, 1, v3))).toBe('insufficient fee (including sibling eviction)')
     add(chainOn(parent, 5000, 1, v3))
     expect(pool.entries.has(txid(first))).toBe(false)
     expect(pool.entries.size).toBe(2)
@@ -279,32 +273,40 @@ describe('version 3 (BIP 431)', () => {
 })
 
 describe('a parent that pays nothing with a child that pays for both', () => {
-  const pair = (parent: Tx, child: Tx) => acceptPair(pool, parent, child, context([parent, child]))
+  const pair = (parent: Tx, child: Tx) => acceptPackage(pool, [parent, child], context([parent, child]))
 
   it('enters as a pair', () => {
     const parent = spend(0, 0, { version: 3 })
     const child = chainOn(parent, 5000, 0, { version: 3 })
     expect(judge(parent)).toBe('min relay fee not met')
-    const answer = pair(parent, child)
-    expect(answer).toMatchObject({ accepted: true, added: [{ txid: txid(parent) }, { txid: txid(child) }], replaced: [] })
-    expect(pool.entries.size).toBe(0)
-    if (!isRejection(answer)) applyAcceptance(pool, answer)
+    const { problem, verdicts } = pair(parent, child)
+    expect(problem).toBe(undefined)
+    const { vsize } = entryOf(parent)
+    const rate = Math.floor(5_000_000 / (vsize + entryOf(child).vsize))
+    const both = { status: 'accepted', effectiveFeeratePerKvb: rate, effectiveIncludes: [wtxid(parent), wtxid(child)] }
+    expect([...verdicts.values()]).toMatchObject([both, both])
     expect(ids()).toEqual([txid(parent), txid(child)])
   })
 
   it('pays for what the parent replaces', () => {
-    const rival = add(spend(0, 2000, {}, 2))
+    const rival = add(spend(0, 2000))
     const parent = spend(0, 1000)
     expect(judge(parent)).toBe('insufficient fee')
-    expect(pair(parent, chainOn(parent, 1100))).toMatchObject({ reason: 'insufficient fee' })
-    expect(pair(parent, chainOn(parent, 5000))).toMatchObject({ replaced: [{ txid: txid(rival) }] })
+    expect(pair(parent, chainOn(parent, 1100)).problem).toMatchObject({
+      reason: 'package RBF failed: insufficient anti-DoS fees',
+    })
     expect(ids()).toEqual([txid(rival)])
+    expect(pair(parent, chainOn(parent, 5000)).verdicts.get(wtxid(parent))).toMatchObject({ replaced: [{ txid: txid(rival) }] })
+    expect(pool.entries.has(txid(rival))).toBe(false)
   })
 
   it('must be parent and child, and pay enough together', () => {
     const parent = spend(0, 0, { version: 3 })
-    expect(pair(parent, chainOn(parent, 10, 0, { version: 3 }))).toMatchObject({ kind: 'fee' })
-    expect(pair(parent, spend(1, 5000))).toMatchObject({ reason: 'package-not-child-with-parents' })
+    const poor = chainOn(parent, 10, 0, { version: 3 })
+    const { problem, verdicts } = pair(parent, poor)
+    expect(problem).toEqual({ kind: 'transaction', reason: 'transaction failed' })
+    expect(told(verdicts.get(wtxid(poor)))).toBe('min relay fee not met')
+    expect(pair(parent, spend(1, 5000)).problem).toMatchObject({ reason: 'package-not-child-with-parents' })
     expect(pool.entries.size).toBe(0)
   })
 })
@@ -315,92 +317,177 @@ describe('a connected block', () => {
     const child = add(chainOn(mined, 1000))
     const loser = add(spend(1, 1000))
     const orphaned = add(chainOn(loser, 1000))
-    const plan = planBlockRemoval(pool, [mined, spend(1, 777)])
-    expect(plan.confirmed.map((entry) => entry.txid)).toEqual([txid(mined)])
-    expect(plan.conflicted.map((entry) => entry.txid)).toEqual([txid(loser), txid(orphaned)])
-    applyBlockRemoval(pool, plan)
+    const { confirmed, conflicted } = removeForBlock(pool, [mined, spend(1, 777)], NOW)
+    expect(confirmed.map((entry) => entry.txid)).toEqual([txid(mined)])
+    expect(conflicted.map((entry) => entry.txid)).toEqual([txid(loser), txid(orphaned)])
     expect(ids()).toEqual([txid(child)])
-    expect(pool.entries.get(txid(child))!.parents.size).toBe(0)
+    expect(entryOf(child)).toMatchObject({ parents: new Set(), ancestorCount: 1, ancestorFee: 1000n })
   })
 })
 
 describe('room', () => {
   it('is made by letting the cheapest packages go, and asking more of newcomers', () => {
+    const policy = { ...DEFAULT_POLICY }
+    pool = createMempool(policy)
     for (let n = 0; n < 5; n++) add(spend(n, 1000 * (n + 1)))
-    const small = { ...pool, maxVsize: pool.vsize - 1 }
-    const cheap = [...pool.entries.keys()][0]
-    expect(trimToSize(small).map((entry) => entry.txid)).toEqual([cheap])
-    expect(minFeeratePerKvb(small)).toBeGreaterThan(minFeeratePerKvb(createMempool()))
-    const answer = acceptTransaction(small, spend(0, 1000), context([spend(0, 1000)]))
-    expect(answer).toMatchObject({ kind: 'fee', reason: 'mempool min fee not met' })
-    for (let i = 0; i < 20; i++) applyBlockRemoval(small, { confirmed: [], conflicted: [] })
-    expect(minFeeratePerKvb(small)).toBe(1000)
+    const [cheap] = [...pool.entries.values()]
+    Object.assign(policy, { maxBytes: pool.memory - 1 })
+    expect(trimMempool(pool, NOW).map((entry) => entry.txid)).toEqual([cheap!.txid])
+    const price = Math.floor(1_000_000 / cheap!.vsize) + 1000
+    expect(minFeeratePerKvb(pool, NOW)).toBe(price)
+    expect(judge(spend(0, 1000))).toBe('mempool min fee not met')
+    // The price stays until a block comes, then it halves: here every three hours, for the pool is nearly empty.
+    expect(minFeeratePerKvb(pool, NOW + 10_000_000)).toBe(price)
+    Object.assign(policy, { maxBytes: 300_000_000 })
+    removeForBlock(pool, [], NOW)
+    expect(minFeeratePerKvb(pool, NOW + 3 * 3600)).toBe(Math.round(price / 2))
+    expect(minFeeratePerKvb(pool, NOW + 48 * 3600)).toBe(1000)
+    expect(pool.rollingFeeratePerKvb).toBe(0)
+  })
+
+  it('is not made by letting a poor parent of a rich child go', () => {
+    const policy = { ...DEFAULT_POLICY }
+    pool = createMempool(policy)
+    const parent = add(spend(0, 200))
+    const child = add(chainOn(parent, 50_000))
+    const middle = add(spend(1, 1000))
+    Object.assign(policy, { maxBytes: pool.memory - 1 })
+    trimMempool(pool, NOW)
+    expect(pool.entries.has(txid(middle))).toBe(false)
+    expect(ids()).toEqual([txid(parent), txid(child)])
+  })
+
+  it('refuses a newcomer that would be the first to go', () => {
+    const policy = { ...DEFAULT_POLICY }
+    pool = createMempool(policy)
+    for (let n = 0; n < 3; n++) add(spend(n, 5000))
+    Object.assign(policy, { maxBytes: pool.memory })
+    expect(told(acceptTransaction(pool, spend(4, 1000), context([spend(4, 1000)])))).toBe('mempool full')
+    expect(pool.entries.size).toBe(3)
   })
 
   it('is made after two weeks', () => {
     const old = add(spend(0, 1000))
     const child = add(chainOn(old, 1000), { now: NOW + 1_000_000 })
-    expect(removeExpired(pool, NOW + 336 * 3600)).toEqual([])
-    expect(removeExpired(pool, NOW + 336 * 3600 + 1).map((entry) => entry.txid)).toEqual([txid(old), txid(child)])
+    expect(trimMempool(pool, NOW + 336 * 3600)).toEqual([])
+    expect(trimMempool(pool, NOW + 336 * 3600 + 1).map((entry) => entry.txid)).toEqual([txid(old), txid(child)])
   })
 })
 
-describe('the pool as a whole', () => {
-  it('keeps sums, links and spenders right whatever happens, and a reverted acceptance leaves no trace', () => {
-    const step = fc.record({ coin: fc.nat(5), fee: fc.integer({ min: 100, max: 60_000 }), on: fc.nat(20), what: fc.nat(9) })
-    const shape = (): unknown => ({
-      vsize: pool.vsize,
-      fees: pool.fees,
-      entries: [...pool.entries.values()]
-        .map((entry) => [entry.txid, [...entry.parents].sort(), [...entry.children].sort()])
-        .sort((a, b) => String(a[0]).localeCompare(String(b[0]))),
-      spenders: [...pool.spenders].sort((a, b) => a[0].localeCompare(b[0])),
+/** What every entry must carry, counted anew. */
+const expectSums = (): void => {
+  const total = { vsize: 0, fees: 0n }
+  const spent = new Map<string, MempoolEntry>()
+  for (const entry of pool.entries.values()) {
+    total.vsize += entry.vsize
+    total.fees += entry.fee
+    for (const { outpoint } of entry.tx.inputs) {
+      expect(spent.has(outpointKey(outpoint))).toBe(false)
+      spent.set(outpointKey(outpoint), entry)
+    }
+    const above = [...withAncestors([entry])]
+    const below = [...withDescendants([entry])]
+    const sum = (all: readonly MempoolEntry[]): bigint => all.reduce((fees, { modifiedFee }) => fees + modifiedFee, 0n)
+    const size = (all: readonly MempoolEntry[]): number => all.reduce((n, { vsize }) => n + vsize, 0)
+    expect(entry).toMatchObject({
+      ancestorCount: above.length,
+      ancestorVsize: size(above),
+      ancestorFee: sum(above),
+      ancestorSigopCost: above.reduce((n, { sigopCost }) => n + sigopCost, 0),
+      descendantCount: below.length,
+      descendantVsize: size(below),
+      descendantFee: sum(below),
+      modifiedFee: entry.fee + (pool.deltas.get(entry.txid) ?? 0n),
     })
+    const parents = entry.tx.inputs.flatMap(({ outpoint }) => pool.entries.get(outpoint.txid) ?? [])
+    expect(new Set(entry.parents)).toEqual(new Set(parents))
+    for (const parent of parents) expect(parent.children.has(entry)).toBe(true)
+  }
+  expect({ vsize: pool.vsize, fees: pool.fees }).toEqual(total)
+  expect(pool.spenders.size).toBe(spent.size)
+  for (const [key, entry] of spent) expect(pool.spenders.get(key)).toBe(entry)
+  const rates = [...pool.entries.values()].map(({ keepRate }) => keepRate)
+  if (rates.length > 0) expect(pool.evictionOrder.first?.keepRate).toBe(Math.min(...rates))
+  const times = [...pool.entries.values()].map(({ time }) => time)
+  if (times.length > 0) expect(pool.ageOrder.first?.time).toBe(Math.min(...times))
+}
+
+describe('the pool as a whole', () => {
+  it('keeps sums, links, orders and spenders right whatever happens', () => {
+    const step = fc.record({ coin: fc.nat(5), fee: fc.integer({ min: 100, max: 60_000 }), on: fc.nat(20), what: fc.nat(11) })
     fc.assert(
-      fc.property(fc.array(step, { maxLength: 25 }), (steps) => {
+      fc.property(fc.array(step, { maxLength: 30 }), (steps) => {
         pool = createMempool()
-        for (const { coin, fee, on, what } of steps) {
+        for (const [at, { coin, fee, on, what }] of steps.entries()) {
           const entries = [...pool.entries.values()]
           const parent = entries[on % Math.max(1, entries.length)]
           if (what === 9 && parent !== undefined) {
-            applyBlockRemoval(
+            const first = inOrder(entries).slice(0, 2)
+            removeForBlock(
               pool,
-              planBlockRemoval(
-                pool,
-                inOrder(pool)
-                  .slice(0, 2)
-                  .map(({ tx }) => tx),
-              ),
+              first.map(({ tx }) => tx),
+              NOW,
             )
-            continue
+          } else if (what === 10 && parent !== undefined) prioritise(pool, parent.txid, BigInt(fee) - 30_000n)
+          else {
+            const tx =
+              parent === undefined || what < 4
+                ? spend(coin, fee, {}, 2)
+                : chainOn(parent.tx, fee, what % parent.tx.outputs.length)
+            if (tx.outputs.some(({ value }) => value < 1000n)) continue
+            acceptTransaction(pool, tx, context([tx], { now: NOW + ((at * 7) % 5) }))
           }
-          const tx =
-            parent === undefined || what < 4 ? spend(coin, fee, {}, 2) : chainOn(parent.tx, fee, what % parent.tx.outputs.length)
-          if (tx.outputs.some(({ value }) => value < 1000n)) continue
-          const answer = acceptTransaction(pool, tx, context([tx]))
-          if (isRejection(answer)) continue
-          const before = shape()
-          applyAcceptance(pool, answer)
-          const after = shape()
-          revertAcceptance(pool, answer)
-          expect(shape()).toEqual(before)
-          applyAcceptance(pool, answer)
-          expect(shape()).toEqual(after)
+          expectSums()
         }
-        const { fee, vsize } = totalOf(pool.entries.values())
-        expect([pool.fees, pool.vsize]).toEqual([fee, vsize])
-        const spent = new Map<string, string>()
-        for (const { tx, txid: id, parents } of pool.entries.values()) {
-          for (const { outpoint } of tx.inputs) {
-            expect(spent.has(outpointKey(outpoint))).toBe(false)
-            spent.set(outpointKey(outpoint), id)
-          }
-          const inPool = new Set(tx.inputs.map(({ outpoint }) => outpoint.txid).filter((one) => pool.entries.has(one)))
-          expect(new Set(parents)).toEqual(inPool)
-        }
-        expect(new Map(pool.spenders)).toEqual(spent)
+        expect(pool.entries.size).toBeLessThanOrEqual(steps.length)
       }),
-      { numRuns: 30 },
+      { numRuns: 40 },
     )
+  })
+
+  it('links what comes back from a lost block with what stands on it', () => {
+    const parent = spend(0, 1000, {}, 3)
+    const middle = chainOn(parent, 2000)
+    const coins = [parent, middle].flatMap((tx) =>
+      tx.outputs.map((output, vout) => [outpointKey(outputOf(tx, vout)), { output, height: 140, coinbase: false }] as const),
+    )
+    const confirmed = new Map([...chain.coins, ...coins])
+    const child = chainOn(middle, 3000)
+    const other = chainOn(parent, 4000, 1)
+    for (const tx of [child, other]) expect(told(acceptTransaction(pool, tx, context([tx], { view: confirmed })))).toBe('ok')
+    for (const tx of [parent, middle]) add(tx, { fromBlock: true })
+    linkChildren(pool, [entryOf(parent), entryOf(middle)])
+    expectSums()
+    expect(entryOf(child)).toMatchObject({ ancestorCount: 3, ancestorFee: 6000n })
+    expect(entryOf(parent)).toMatchObject({ descendantCount: 4, descendantFee: 10_000n })
+  })
+
+  it('tells of every change, with a number that counts them', () => {
+    const changes: string[] = []
+    pool = createMempool(DEFAULT_POLICY, {
+      added: (entry, sequence) => void changes.push(`${sequence} + ${entry.fee}`),
+      removed: (entry, reason, sequence) => void changes.push(`${sequence} - ${entry.fee} ${reason}`),
+    })
+    const first = add(spend(0, 1000))
+    add(chainOn(first, 2000))
+    add(spend(0, 9000))
+    removeForBlock(pool, [spend(0, 9000)], NOW)
+    expect(changes).toEqual(['1 + 1000', '2 + 2000', '3 - 1000 replaced', '4 - 2000 replaced', '5 + 9000', '6 - 9000 block'])
+    expect(pool.sequence).toBe(7)
+  })
+})
+
+describe('a list of transactions that is only tested', () => {
+  it('is judged member by member, each on those before, and replaces nothing', () => {
+    const parent = spend(0, 1000)
+    const child = chainOn(parent, 1000)
+    const test = (...list: Tx[]) => testTogether(pool, list, context(list))
+    expect([...test(parent, child).verdicts.values()].map(told)).toEqual(['ok', 'ok'])
+    expect(pool.entries.size).toBe(0)
+    expect(test(child, parent).problem).toMatchObject({ kind: 'policy', reason: 'package-not-sorted' })
+    expect(test(parent, parent).problem).toMatchObject({ reason: 'package-contains-duplicates' })
+    expect(test(parent, spend(0, 2000)).problem).toMatchObject({ reason: 'conflict-in-package' })
+    add(spend(0, 500))
+    expect(told(test(spend(1, 1000), parent).verdicts.get(wtxid(parent)))).toBe('bip125-replacement-disallowed')
   })
 })

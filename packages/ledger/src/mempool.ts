@@ -1,223 +1,292 @@
 /**
- * The mempool: transactions that wait for a block, and how they hang together.
- * This file holds the pool and changes it; what may enter is decided in accept.ts, which never changes anything.
+ * The mempool: transactions that wait for a block, and how they hang together. Bitcoin Core 28.1 txmempool.cpp.
+ * This file holds the pool and changes it; what may enter is decided in accept.ts, what leaves for lack of room in mempool-room.ts.
  * No transaction waits here for a parent that we do not have, and no two spend the same output.
+ * The sums that an entry carries about its ancestors and descendants are right after every call.
  */
-import { outpointKey, txid, type Sat, type Tx, type Txid, type Wtxid } from '@leyden/bitcoin'
-import { INCREMENTAL_FEERATE_PER_KVB, MIN_RELAY_FEERATE_PER_KVB } from './policy.ts'
+import { outpointKey, txid, type Tx, type Txid, type Wtxid } from '@leyden/bitcoin'
+import { EntryHeap } from './entry-heap.ts'
+import { LINK_BYTES, NO_ENTRIES, type MempoolEntry } from './mempool-entry.ts'
+import { DEFAULT_POLICY, type MempoolPolicy } from './policy.ts'
 
-export type MempoolEntry = {
-  readonly tx: Tx
-  readonly txid: Txid
-  readonly wtxid: Wtxid
-  readonly fee: Sat
-  readonly weight: number
-  /** Virtual bytes as policy counts them. */
-  readonly vsize: number
-  readonly sigopCost: number
-  /** When it came, seconds. */
-  readonly time: number
-  /** Height of the tip when it came. */
-  readonly height: number
-  /** Transactions in the pool that it spends from, and that spend from it: kept by add and remove. */
-  readonly parents: Set<Txid>
-  readonly children: Set<Txid>
+export type { MempoolEntry } from './mempool-entry.ts'
+
+/** Why an entry leaves. */
+export type RemovalReason = 'block' | 'conflict' | 'expiry' | 'reorg' | 'replaced' | 'sizelimit'
+
+/** How an entry came in. */
+export type EntryOrigin = {
+  /** From a block that was taken back: fee floors did not apply. */
+  readonly fromBlock: boolean
+  /** Together with others that may pay for it. */
+  readonly inPackage: boolean
+}
+
+/** Told of every change at once, with the pool's count of changes. Must not change the pool. */
+export type MempoolListener = {
+  readonly added?: (entry: MempoolEntry, sequence: number, origin: EntryOrigin) => void
+  readonly removed?: (entry: MempoolEntry, reason: RemovalReason, sequence: number) => void
 }
 
 export type Mempool = {
+  readonly policy: MempoolPolicy
   readonly entries: Map<Txid, MempoolEntry>
-  /** Outpoint key to the transaction in the pool that spends it. */
-  readonly spenders: Map<string, Txid>
+  /** Outpoint key to the entry that spends it. */
+  readonly spenders: Map<string, MempoolEntry>
   readonly wtxids: Map<Wtxid, Txid>
-  readonly maxVsize: number
+  /** What the owner adds to fees or takes from them, in the eyes of miner and limits; satoshi, also of what is not here yet. */
+  readonly deltas: Map<Txid, bigint>
+  /** Ours, not seen to have reached any peer yet. */
+  readonly unbroadcast: Set<Txid>
+  /** Lowest `keepRate` first. */
+  readonly evictionOrder: EntryHeap
+  /** Oldest first. */
+  readonly ageOrder: EntryHeap
+  readonly listener: MempoolListener
   vsize: number
   fees: bigint
-  /** Rate that eviction has made the price of entry, satoshi per 1000 virtual bytes; falls with each block. */
-  evictionFeeratePerKvb: number
+  /** Bytes, as `entryMemory` and the links count them. */
+  memory: number
+  /** Counts changes, from 1. */
+  sequence: number
+  /** Counts changes that may change a block template, priorities among them. */
+  updates: number
+  /** Rate that eviction has made the price of entry, satoshi per 1000 virtual bytes; falls with time once a block has come. */
+  rollingFeeratePerKvb: number
+  /** Seconds. */
+  rollingSince: number
+  blockSinceRise: boolean
 }
 
-/** Bitcoin Core's default of 300 MB counts memory; virtual bytes take about four times their size there and here. */
-const DEFAULT_MAX_VSIZE = 75_000_000
+/** The rate of the better of the entry alone and the entry with its descendants: what leaves first has the least. */
+const keepRateOf = ({ modifiedFee, vsize, descendantFee, descendantVsize }: MempoolEntry): number =>
+  Math.max(Number(modifiedFee) / vsize, Number(descendantFee) / descendantVsize)
 
-export const createMempool = (maxVsize = DEFAULT_MAX_VSIZE): Mempool => ({
+export const createMempool = (policy: MempoolPolicy = DEFAULT_POLICY, listener: MempoolListener = {}): Mempool => ({
+  policy,
   entries: new Map(),
   spenders: new Map(),
   wtxids: new Map(),
-  maxVsize,
+  deltas: new Map(),
+  unbroadcast: new Set(),
+  // Of two that pay the same the younger leaves first.
+  evictionOrder: new EntryHeap('evictionSlot', (a, b) => (a.keepRate === b.keepRate ? a.time > b.time : a.keepRate < b.keepRate)),
+  ageOrder: new EntryHeap('ageSlot', (a, b) => a.time < b.time),
+  listener,
   vsize: 0,
   fees: 0n,
-  evictionFeeratePerKvb: 0,
+  memory: 0,
+  sequence: 1,
+  updates: 0,
+  rollingFeeratePerKvb: 0,
+  rollingSince: 0,
+  blockSinceRise: false,
 })
 
-/** Satoshi per 1000 virtual bytes that a newcomer has to pay at least. */
-export const minFeeratePerKvb = (pool: Mempool): number => Math.max(MIN_RELAY_FEERATE_PER_KVB, pool.evictionFeeratePerKvb)
-
-const closure = (
-  pool: Mempool,
-  seeds: Iterable<Txid>,
-  next: (entry: MempoolEntry) => Iterable<Txid>,
-): Map<Txid, MempoolEntry> => {
-  const found = new Map<Txid, MempoolEntry>()
-  const waiting = [...seeds]
-  for (let id = waiting.pop(); id !== undefined; id = waiting.pop()) {
-    const entry = pool.entries.get(id)
-    if (entry === undefined || found.has(id)) continue
-    found.set(id, entry)
-    waiting.push(...next(entry))
-  }
+const closure = (seeds: Iterable<MempoolEntry>, next: (entry: MempoolEntry) => ReadonlySet<MempoolEntry>): Set<MempoolEntry> => {
+  const found = new Set(seeds)
+  // A Set that grows while it is walked is walked to its new end.
+  for (const entry of found) for (const other of next(entry)) found.add(other)
   return found
 }
 
-/** These transactions and all in the pool that they stand on. */
-export const withAncestors = (pool: Mempool, ids: Iterable<Txid>): Map<Txid, MempoolEntry> =>
-  closure(pool, ids, (entry) => entry.parents)
+/** These and all in the pool that they stand on. */
+export const withAncestors = (entries: Iterable<MempoolEntry>): Set<MempoolEntry> => closure(entries, (entry) => entry.parents)
 
-/** These transactions and all in the pool that stand on them. */
-export const withDescendants = (pool: Mempool, ids: Iterable<Txid>): Map<Txid, MempoolEntry> =>
-  closure(pool, ids, (entry) => entry.children)
+/** These and all in the pool that stand on them. */
+export const withDescendants = (entries: Iterable<MempoolEntry>): Set<MempoolEntry> => closure(entries, (entry) => entry.children)
 
-/** Entries with every parent before its children. */
-export const inOrder = (pool: Mempool, entries: Iterable<MempoolEntry> = pool.entries.values()): MempoolEntry[] => {
-  const chosen = new Set(entries)
-  const ordered = new Set<MempoolEntry>()
-  for (const first of chosen) {
-    const path = [first]
-    for (let entry = path.at(-1); entry !== undefined; entry = path.at(-1)) {
-      const missing = [...entry.parents]
-        .map((id) => pool.entries.get(id))
-        .find((parent) => parent !== undefined && chosen.has(parent) && !ordered.has(parent))
-      if (missing === undefined) {
-        ordered.add(entry)
-        path.pop()
-      } else path.push(missing)
-    }
+/** Parents before children, then those that pay more: Bitcoin Core's order by depth and score. */
+export const inOrder = (entries: Iterable<MempoolEntry>): MempoolEntry[] =>
+  [...entries].sort(
+    (a, b) =>
+      a.ancestorCount - b.ancestorCount ||
+      Number(b.modifiedFee) / b.vsize - Number(a.modifiedFee) / a.vsize ||
+      (a.txid < b.txid ? -1 : 1),
+  )
+
+/** The entries that a transaction spends from. */
+export const parentsIn = ({ entries }: Mempool, { inputs }: Tx): ReadonlySet<MempoolEntry> => {
+  let parents: Set<MempoolEntry> | undefined
+  for (const { outpoint } of inputs) {
+    const parent = entries.get(outpoint.txid)
+    if (parent !== undefined) (parents ??= new Set()).add(parent)
   }
-  return [...ordered]
+  return parents ?? NO_ENTRIES
 }
 
-/** Adds an entry that accept.ts allowed; its links are made here. */
-export const addToMempool = (pool: Mempool, entry: MempoolEntry): void => {
-  entry.parents.clear()
-  entry.children.clear()
-  for (const { outpoint } of entry.tx.inputs) {
-    pool.spenders.set(outpointKey(outpoint), entry.txid)
-    const parent = pool.entries.get(outpoint.txid)
-    if (parent === undefined) continue
-    entry.parents.add(parent.txid)
-    parent.children.add(entry.txid)
+const touched = ({ evictionOrder }: Mempool, entry: MempoolEntry): void => {
+  entry.keepRate = keepRateOf(entry)
+  if (entry.evictionSlot >= 0) evictionOrder.moved(entry)
+}
+
+/** Most entries have no links: they share one empty set until they need their own. */
+const owned = (set: ReadonlySet<MempoolEntry>): Set<MempoolEntry> => (set === NO_ENTRIES ? new Set() : (set as Set<MempoolEntry>))
+
+const link = (pool: Mempool, parent: MempoolEntry, child: MempoolEntry): void => {
+  parent.children = owned(parent.children).add(child)
+  child.parents = owned(child.parents).add(parent)
+  pool.memory += 2 * LINK_BYTES
+}
+
+const unlink = (pool: Mempool, parent: MempoolEntry, child: MempoolEntry): void => {
+  if (!parent.children.has(child)) return
+  owned(parent.children).delete(child)
+  owned(child.parents).delete(parent)
+  pool.memory -= 2 * LINK_BYTES
+}
+
+/** Adds an entry that accept.ts allowed and on which nothing in the pool stands (see linkChildren). */
+export const addToMempool = (pool: Mempool, entry: MempoolEntry, origin: EntryOrigin): void => {
+  const parents = parentsIn(pool, entry.tx)
+  const ancestors = withAncestors(parents)
+  for (const parent of parents) link(pool, parent, entry)
+  for (const ancestor of ancestors) {
+    entry.ancestorCount++
+    entry.ancestorVsize += ancestor.vsize
+    entry.ancestorFee += ancestor.modifiedFee
+    entry.ancestorSigopCost += ancestor.sigopCost
+    ancestor.descendantCount++
+    ancestor.descendantVsize += entry.vsize
+    ancestor.descendantFee += entry.modifiedFee
+    touched(pool, ancestor)
   }
-  entry.tx.outputs.forEach((_, vout) => {
-    const spender = pool.spenders.get(outpointKey({ txid: entry.txid, vout }))
-    const child = spender === undefined ? undefined : pool.entries.get(spender)
-    if (child === undefined) return
-    child.parents.add(entry.txid)
-    entry.children.add(child.txid)
-  })
+  for (const { outpoint } of entry.tx.inputs) pool.spenders.set(outpointKey(outpoint), entry)
+  entry.keepRate = keepRateOf(entry)
   pool.entries.set(entry.txid, entry)
   pool.wtxids.set(entry.wtxid, entry.txid)
+  pool.evictionOrder.add(entry)
+  pool.ageOrder.add(entry)
   pool.vsize += entry.vsize
   pool.fees += entry.fee
+  pool.memory += entry.memory
+  pool.updates++
+  pool.listener.added?.(entry, pool.sequence++, origin)
 }
 
-/** Takes one entry out; what spends from it stays (its parent is in a block now, or the caller removes it too). */
-export const removeFromMempool = (pool: Mempool, id: Txid): MempoolEntry | undefined => {
-  const entry = pool.entries.get(id)
-  if (entry === undefined) return undefined
-  pool.entries.delete(id)
+const remove = (pool: Mempool, entry: MempoolEntry, reason: RemovalReason): void => {
+  const sequence = pool.sequence++
+  for (const parent of entry.parents) unlink(pool, parent, entry)
+  for (const child of entry.children) unlink(pool, entry, child)
+  for (const { outpoint } of entry.tx.inputs) pool.spenders.delete(outpointKey(outpoint))
+  pool.entries.delete(entry.txid)
   pool.wtxids.delete(entry.wtxid)
+  pool.unbroadcast.delete(entry.txid)
+  pool.evictionOrder.remove(entry)
+  pool.ageOrder.remove(entry)
   pool.vsize -= entry.vsize
   pool.fees -= entry.fee
-  for (const { outpoint } of entry.tx.inputs)
-    if (pool.spenders.get(outpointKey(outpoint)) === id) pool.spenders.delete(outpointKey(outpoint))
-  for (const parent of entry.parents) pool.entries.get(parent)?.children.delete(id)
-  for (const child of entry.children) pool.entries.get(child)?.parents.delete(id)
-  return entry
+  pool.memory -= entry.memory
+  pool.updates++
+  pool.listener.removed?.(entry, reason, sequence)
 }
 
 /** Takes these and all that stand on them out; gives what went, parents first. */
-export const removeWithDescendants = (pool: Mempool, ids: Iterable<Txid>): MempoolEntry[] => {
-  const gone = inOrder(pool, withDescendants(pool, ids).values())
-  for (const entry of gone) removeFromMempool(pool, entry.txid)
-  return gone
+export const removeWithDescendants = (
+  pool: Mempool,
+  entries: Iterable<MempoolEntry>,
+  reason: RemovalReason,
+): readonly MempoolEntry[] => {
+  const gone = withDescendants(entries)
+  for (const entry of gone)
+    for (const ancestor of withAncestors(entry.parents)) {
+      if (gone.has(ancestor)) continue
+      ancestor.descendantCount--
+      ancestor.descendantVsize -= entry.vsize
+      ancestor.descendantFee -= entry.modifiedFee
+      touched(pool, ancestor)
+    }
+  const ordered = inOrder(gone)
+  for (const entry of ordered) remove(pool, entry, reason)
+  return ordered
 }
 
-/** Empties the pool; the price of entry stays. */
-export const clearMempool = (pool: Mempool): void => {
-  pool.entries.clear()
-  pool.spenders.clear()
-  pool.wtxids.clear()
-  pool.vsize = 0
-  pool.fees = 0n
+/** Takes one out whose parents have gone the same way; what stands on it stays. */
+const removeConfirmed = (pool: Mempool, entry: MempoolEntry): void => {
+  for (const descendant of withDescendants(entry.children)) {
+    descendant.ancestorCount--
+    descendant.ancestorVsize -= entry.vsize
+    descendant.ancestorFee -= entry.modifiedFee
+    descendant.ancestorSigopCost -= entry.sigopCost
+  }
+  // In a block that skips a parent the parent is a rival of the block: it is gone already.
+  for (const ancestor of withAncestors(entry.parents)) {
+    ancestor.descendantCount--
+    ancestor.descendantVsize -= entry.vsize
+    ancestor.descendantFee -= entry.modifiedFee
+    touched(pool, ancestor)
+  }
+  remove(pool, entry, 'block')
 }
 
 /** What leaves the pool when a block is connected. */
 export type BlockRemoval = { readonly confirmed: readonly MempoolEntry[]; readonly conflicted: readonly MempoolEntry[] }
 
-/** A block's transactions leave, and whatever spends what they spend, with all that stands on it. */
-export const planBlockRemoval = (pool: Mempool, transactions: readonly Tx[]): BlockRemoval => {
-  const mined = new Set(transactions.map(txid))
-  const rivals = new Set<Txid>()
-  for (const tx of transactions)
-    for (const { outpoint } of tx.inputs) {
-      const spender = pool.spenders.get(outpointKey(outpoint))
-      if (spender !== undefined && !mined.has(spender)) rivals.add(spender)
+/** A block's transactions leave, and whatever spends what they spend, with all that stands on it. `now` in seconds. */
+export const removeForBlock = (pool: Mempool, transactions: readonly Tx[], now: number): BlockRemoval => {
+  const confirmed: MempoolEntry[] = []
+  const conflicted: MempoolEntry[] = []
+  for (const tx of transactions) {
+    const id = txid(tx)
+    const entry = pool.entries.get(id)
+    if (entry !== undefined) {
+      removeConfirmed(pool, entry)
+      confirmed.push(entry)
     }
-  return {
-    confirmed: [...mined].map((id) => pool.entries.get(id)).filter((entry) => entry !== undefined),
-    conflicted: inOrder(pool, withDescendants(pool, rivals).values()),
+    for (const { outpoint } of tx.inputs) {
+      const rival = pool.spenders.get(outpointKey(outpoint))
+      if (rival === undefined) continue
+      pool.deltas.delete(rival.txid)
+      conflicted.push(...removeWithDescendants(pool, [rival], 'conflict'))
+    }
+    pool.deltas.delete(id)
   }
+  pool.rollingSince = now
+  pool.blockSinceRise = true
+  return { confirmed, conflicted }
 }
-
-/** Applies planBlockRemoval; the price of entry falls by half with each block. */
-export const applyBlockRemoval = (pool: Mempool, { confirmed, conflicted }: BlockRemoval): void => {
-  for (const { txid } of conflicted) removeFromMempool(pool, txid)
-  for (const { txid } of confirmed) removeFromMempool(pool, txid)
-  pool.evictionFeeratePerKvb = Math.floor(pool.evictionFeeratePerKvb / 2)
-}
-
-/** Bitcoin Core's DEFAULT_MEMPOOL_EXPIRY_HOURS. */
-const EXPIRY_SECONDS = 336 * 3600
-
-/** What has waited for two weeks goes. */
-export const removeExpired = (pool: Mempool, now: number): MempoolEntry[] =>
-  removeWithDescendants(
-    pool,
-    [...pool.entries.values()].filter((entry) => entry.time < now - EXPIRY_SECONDS).map((entry) => entry.txid),
-  )
 
 /**
- * Over its size the pool lets go of the packages that pay least, down to 98 % (so that a flood pays for a scan only once in a
- * while), and asks more of newcomers from then on.
+ * Links entries that came back from a lost block, parents first, with those in the pool that stand on them and were there before;
+ * gives the entries whose chains have become too long by that, to be removed.
  */
-export const trimToSize = (pool: Mempool): MempoolEntry[] => {
-  if (pool.vsize <= pool.maxVsize) return []
-  const rated = [...pool.entries.values()].map((entry) => {
-    const { fee, vsize } = totalOf(withDescendants(pool, [entry.txid]).values())
-    return { id: entry.txid, rate: Math.max(feeratePerKvb(fee, vsize), feeratePerKvb(entry.fee, entry.vsize)) }
-  })
-  rated.sort((a, b) => a.rate - b.rate)
-  const gone: MempoolEntry[] = []
-  for (const { id, rate } of rated) {
-    if (pool.vsize <= pool.maxVsize * 0.98) break
-    if (!pool.entries.has(id)) continue
-    pool.evictionFeeratePerKvb = Math.max(pool.evictionFeeratePerKvb, Math.ceil(rate) + INCREMENTAL_FEERATE_PER_KVB)
-    gone.push(...removeWithDescendants(pool, [id]))
+export const linkChildren = (pool: Mempool, returned: readonly MempoolEntry[]): Set<MempoolEntry> => {
+  const own = new Set(returned)
+  const tooLong = new Set<MempoolEntry>()
+  const { ancestorCount, ancestorVsize } = pool.policy.limits
+  for (const entry of returned.toReversed()) {
+    entry.tx.outputs.forEach((_, vout) => {
+      const child = pool.spenders.get(outpointKey({ txid: entry.txid, vout }))
+      if (child !== undefined && !own.has(child) && !entry.children.has(child)) link(pool, entry, child)
+    })
+    for (const descendant of withDescendants(entry.children)) {
+      if (own.has(descendant)) continue
+      entry.descendantCount++
+      entry.descendantVsize += descendant.vsize
+      entry.descendantFee += descendant.modifiedFee
+      descendant.ancestorCount++
+      descendant.ancestorVsize += entry.vsize
+      descendant.ancestorFee += entry.modifiedFee
+      descendant.ancestorSigopCost += entry.sigopCost
+      if (descendant.ancestorCount > ancestorCount || descendant.ancestorVsize > ancestorVsize) tooLong.add(descendant)
+    }
+    touched(pool, entry)
   }
-  return gone
+  return tooLong
 }
 
-/** Sums over entries. */
-export const totalOf = (entries: Iterable<MempoolEntry>): { fee: bigint; vsize: number; count: number } => {
-  let fee = 0n
-  let vsize = 0
-  let count = 0
-  for (const entry of entries) {
-    fee += entry.fee
-    vsize += entry.vsize
-    count++
+/** Changes the fee of a transaction, here or not yet here, in the eyes of miner and limits. Satoshi; adds to what was said before. */
+export const prioritise = (pool: Mempool, id: Txid, change: bigint): void => {
+  const delta = (pool.deltas.get(id) ?? 0n) + change
+  if (delta === 0n) pool.deltas.delete(id)
+  else pool.deltas.set(id, delta)
+  const entry = pool.entries.get(id)
+  if (entry === undefined) return
+  entry.modifiedFee += change
+  for (const ancestor of withAncestors([entry])) {
+    ancestor.descendantFee += change
+    touched(pool, ancestor)
   }
-  return { fee, vsize, count }
+  for (const descendant of withDescendants([entry])) descendant.ancestorFee += change
+  pool.updates++
 }
-
-/** Satoshi per 1000 virtual bytes. */
-export const feeratePerKvb = (fee: bigint, vsize: number): number => (Number(fee) * 1000) / vsize

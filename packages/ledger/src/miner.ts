@@ -41,6 +41,8 @@ export type BlockPlan = {
   readonly fees: bigint
   /** Where subsidy and fees go. */
   readonly scriptPubKey: Uint8Array
+  /** Instead of the version that signals nothing. */
+  readonly version?: number
   /** Makes coinbases differ that would otherwise be the same. */
   readonly extraNonce: number
 }
@@ -79,7 +81,7 @@ export const buildBlock = (plan: BlockPlan): Block => {
   const transactions = [buildCoinbase(plan), ...plan.transactions]
   const time = blockTime(network, parent, now)
   const header = {
-    version: blockVersionAt(network, parent.height + 1),
+    version: plan.version ?? blockVersionAt(network, parent.height + 1),
     previousHash: parent.hash,
     merkleRoot: merkleRoot(transactions.map(txid)),
     time,

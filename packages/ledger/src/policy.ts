@@ -1,6 +1,6 @@
 /**
- * Policy: what we relay and mine, stricter than consensus. Bitcoin Core 28.1 policy/policy.{h,cpp}, policy/truc_policy.h.
- * Nothing here may be asked about a block.
+ * Policy: what we relay and mine, stricter than consensus. Bitcoin Core 28.1 policy/policy.{h,cpp}, kernel/mempool_options.h.
+ * Nothing here may be asked about a block. One dust output is let through here: mempool-dust.ts says under which conditions.
  */
 import {
   classifyScript,
@@ -13,70 +13,91 @@ import {
   OP,
   outputLength,
   parseScript,
-  txBaseSize,
   txWeight,
   witnessProgram,
   type Tx,
   type TxOutput,
 } from '@leyden/bitcoin'
+import { feeForVsize } from './fee-rate.ts'
 import { rejection, type Rejection } from './violation.ts'
 
-/** Satoshi per 1000 virtual bytes: relay floor, step of a replacement, the rate that decides what is dust. */
-export const MIN_RELAY_FEERATE_PER_KVB = 1000
-export const INCREMENTAL_FEERATE_PER_KVB = 1000
-export const DUST_FEERATE_PER_KVB = 3000
+/** How long chains of unconfirmed transactions may get, each transaction counted among its ancestors and descendants. */
+export type ChainLimits = {
+  readonly ancestorCount: number
+  readonly ancestorVsize: number
+  readonly descendantCount: number
+  readonly descendantVsize: number
+}
 
-export const MAX_STANDARD_TX_WEIGHT = 400_000
+/** What the owner of a node may choose. Rates in satoshi per 1000 virtual bytes. */
+export type MempoolPolicy = {
+  /** Bytes of memory, as `entryMemory` counts them. */
+  readonly maxBytes: number
+  readonly expirySeconds: number
+  /** Relay floor. */
+  readonly minRelayFeeratePerKvb: number
+  /** Step of a replacement, and by how much eviction raises the price of entry. */
+  readonly incrementalFeeratePerKvb: number
+  /** Decides what is dust. */
+  readonly dustFeeratePerKvb: number
+  /** The longest OP_RETURN script, opcode and push counted; undefined for none at all. */
+  readonly maxDataCarrierBytes: number | undefined
+  readonly permitBareMultisig: boolean
+  /** False on test networks only: any form that consensus allows. */
+  readonly requireStandard: boolean
+  /** False: only what signals replaceability (BIP 125), or is version 3, may be replaced. */
+  readonly fullRbf: boolean
+  /** Virtual bytes that a signature operation counts at least. */
+  readonly bytesPerSigop: number
+  readonly limits: ChainLimits
+}
+
+export const DEFAULT_POLICY: MempoolPolicy = {
+  maxBytes: 300_000_000,
+  expirySeconds: 336 * 3600,
+  minRelayFeeratePerKvb: 1000,
+  incrementalFeeratePerKvb: 1000,
+  dustFeeratePerKvb: 3000,
+  maxDataCarrierBytes: 83,
+  permitBareMultisig: true,
+  requireStandard: true,
+  fullRbf: true,
+  bytesPerSigop: 20,
+  limits: { ancestorCount: 25, ancestorVsize: 101_000, descendantCount: 25, descendantVsize: 101_000 },
+}
+
+const MAX_STANDARD_TX_WEIGHT = 400_000
 /** CVE-2017-12842: a transaction of 64 bytes can pass for an inner node of a merkle tree. */
 export const MIN_STANDARD_TX_NONWITNESS_SIZE = 65
-export const MAX_STANDARD_SCRIPTSIG_SIZE = 1650
-export const MAX_OP_RETURN_BYTES = 83
+const MAX_STANDARD_SCRIPTSIG_SIZE = 1650
 export const MAX_STANDARD_TX_SIGOPS_COST = 16_000
 const MAX_P2SH_SIGOPS = 15
 const MAX_P2WSH_STACK_ITEMS = 100
 const MAX_P2WSH_STACK_ITEM_SIZE = 80
 const MAX_TAPSCRIPT_STACK_ITEM_SIZE = 80
 const MAX_P2WSH_SCRIPT_SIZE = 3600
-const BYTES_PER_SIGOP = 20
+const MAX_MULTISIG_KEYS = 3
+const MAX_DUST_OUTPUTS = 1
 
-/** Unconfirmed chains. */
-export const MAX_ANCESTORS = 25
-export const MAX_ANCESTOR_VSIZE = 101_000
-export const MAX_DESCENDANTS = 25
-export const MAX_DESCENDANT_VSIZE = 101_000
-/** One more child of at most this size, if it has that one parent only: the carve-out that anchor outputs rely on. */
-export const CARVE_OUT_VSIZE = 10_000
-export const MAX_REPLACED = 100
-
-/** BIP 431: topologically restricted until confirmation. */
+/** Topologically restricted until confirmation (BIP 431); the highest version that is standard. */
 export const TRUC_VERSION = 3
-export const TRUC_MAX_VSIZE = 10_000
-export const TRUC_CHILD_MAX_VSIZE = 1000
-
-/** Fee of so many virtual bytes, rounded up as Bitcoin Core 28's CFeeRate::GetFee. */
-export const feeForVsize = (feeratePerKvb: number, vsize: number): bigint => BigInt(Math.ceil((feeratePerKvb * vsize) / 1000))
 
 /** Virtual size that mempool and miner count: signature operations beyond the usual density weigh as bytes. */
-export const policyVsize = (weight: number, sigopCost: number): number =>
-  Math.ceil(Math.max(weight, sigopCost * BYTES_PER_SIGOP) / 4)
+export const policyVsize = (weight: number, sigopCost: number, bytesPerSigop: number): number =>
+  Math.ceil(Math.max(weight, sigopCost * bytesPerSigop) / 4)
 
 /** Satoshi below which an output costs more to spend than it holds. */
-export const dustThreshold = (output: TxOutput): bigint => {
+export const dustThreshold = (output: TxOutput, dustFeeratePerKvb: number): bigint => {
   if (isUnspendable(output.scriptPubKey)) return 0n
   const spendBytes = witnessProgram(output.scriptPubKey) === undefined ? 148 : 67
-  return feeForVsize(DUST_FEERATE_PER_KVB, outputLength(output) + spendBytes)
+  return feeForVsize(dustFeeratePerKvb, outputLength(output) + spendBytes)
 }
 
-const outputProblem = (output: TxOutput): string | undefined => {
-  const kind = classifyScript(output.scriptPubKey)
-  if (kind.type === 'nonstandard') return 'scriptpubkey'
-  if (kind.type === 'multisig' && kind.points.length > 3) return 'scriptpubkey'
-  if (kind.type === 'op_return') return output.scriptPubKey.length > MAX_OP_RETURN_BYTES ? 'scriptpubkey' : undefined
-  return output.value < dustThreshold(output) ? 'dust' : undefined
-}
+export const isDust = (output: TxOutput, dustFeeratePerKvb: number): boolean =>
+  output.value < dustThreshold(output, dustFeeratePerKvb)
 
-/** Form of the transaction alone. */
-export const checkStandard = (tx: Tx): Rejection | undefined => {
+/** Form of the transaction alone. Not asked when the policy wants no standard form. */
+export const checkStandard = (tx: Tx, policy: MempoolPolicy): Rejection | undefined => {
   const no = (reason: string): Rejection => rejection('policy', reason)
   if (tx.version < 1 || tx.version > TRUC_VERSION) return no('version')
   if (txWeight(tx) > MAX_STANDARD_TX_WEIGHT) return no('tx-size')
@@ -85,17 +106,20 @@ export const checkStandard = (tx: Tx): Rejection | undefined => {
     if (!isPushOnly(scriptSig)) return no('scriptsig-not-pushonly')
   }
   let dataOutputs = 0
-  let dust = false
+  let dustOutputs = 0
   for (const output of tx.outputs) {
-    const problem = outputProblem(output)
-    if (problem === 'scriptpubkey') return no(problem)
-    if (problem === 'dust') dust = true
-    if (classifyScript(output.scriptPubKey).type === 'op_return') dataOutputs++
+    const kind = classifyScript(output.scriptPubKey)
+    if (kind.type === 'nonstandard') return no('scriptpubkey')
+    if (kind.type === 'multisig' && kind.points.length > MAX_MULTISIG_KEYS) return no('scriptpubkey')
+    if (kind.type === 'op_return') {
+      const { maxDataCarrierBytes: most } = policy
+      if (most === undefined || output.scriptPubKey.length > most) return no('scriptpubkey')
+      dataOutputs++
+    } else if (kind.type === 'multisig' && !policy.permitBareMultisig) return no('bare-multisig')
+    else if (isDust(output, policy.dustFeeratePerKvb)) dustOutputs++
   }
-  if (dust) return no('dust')
-  if (dataOutputs > 1) return no('multi-op-return')
-  if (txBaseSize(tx) < MIN_STANDARD_TX_NONWITNESS_SIZE) return no('tx-size-small')
-  return undefined
+  if (dustOutputs > MAX_DUST_OUTPUTS) return no('dust')
+  return dataOutputs > 1 ? no('multi-op-return') : undefined
 }
 
 /** Whether the pushes of a P2SH input can be run: no item too long, none that is no push at all, not too many. */
@@ -149,7 +173,7 @@ const witnessIsStandard = (tx: Tx, prevouts: readonly TxOutput[]): boolean =>
 
 /** What it spends, and the witnesses with which. */
 export const checkStandardInputs = (tx: Tx, prevouts: readonly TxOutput[]): Rejection | undefined => {
-  if (!inputsAreStandard(tx, prevouts)) return rejection('policy', 'bad-txns-nonstandard-inputs')
+  if (!inputsAreStandard(tx, prevouts)) return rejection('inputs', 'bad-txns-nonstandard-inputs')
   if (!witnessIsStandard(tx, prevouts)) return rejection('policy', 'bad-witness-nonstandard')
   return undefined
 }

@@ -1,83 +1,162 @@
 /**
  * Which transactions the next block takes: by fee rate of a transaction together with what it stands on and is not yet taken.
- * Bitcoin Core node/miner.cpp, addPackageTxs.
+ * Bitcoin Core 28.1 node/miner.cpp, addPackageTxs.
+ * The pool's sums give every package its first rank in one sort; only what stands on something taken is ranked again.
  */
-import type { Txid } from '@leyden/bitcoin'
-import { inOrder, totalOf, withAncestors, type Mempool, type MempoolEntry } from './mempool.ts'
-import { MIN_RELAY_FEERATE_PER_KVB } from './policy.ts'
+import { isFinalTx } from '@leyden/bitcoin'
+import { feeForVsize } from './fee-rate.ts'
+import { inOrder, withAncestors, withDescendants, type Mempool, type MempoolEntry } from './mempool.ts'
 
 /** Consensus allows 4,000,000 weight and 80,000 signature operations; the coinbase has a share of its own. */
-const MAX_WEIGHT = 4_000_000 - 8000
-const MAX_SIGOPS_COST = 80_000 - 400
-/** Near a full block, this many packages that do not fit end the search. */
+const COINBASE_WEIGHT = 4000
+const COINBASE_SIGOPS_COST = 400
+const MAX_SIGOPS_COST = 80_000
+export const DEFAULT_BLOCK_MAX_WEIGHT = 4_000_000 - 4000
+/** Near a full block, this many packages in a row that do not fit end the search. */
 const MAX_MISFITS = 1000
+
+export type TemplateLimits = {
+  /** Of the whole block; the coinbase's share counts within it. */
+  readonly maxWeight: number
+  /** Packages that pay less are left out. Satoshi per 1000 virtual bytes. */
+  readonly minFeeratePerKvb: number
+}
+
+export const DEFAULT_TEMPLATE_LIMITS: TemplateLimits = { maxWeight: DEFAULT_BLOCK_MAX_WEIGHT, minFeeratePerKvb: 1000 }
+
+/** The block that would hold them: its height, and the median time past of the one before. */
+export type TemplatePlace = { readonly height: number; readonly medianTimePast: number }
 
 export type BlockChoice = {
   /** Parents before children. */
   readonly entries: readonly MempoolEntry[]
   readonly fees: bigint
+  /** With the coinbase's share. */
   readonly weight: number
 }
 
-type Package = { readonly entry: MempoolEntry; fee: bigint; vsize: number }
+/** A transaction with what it stands on and is not taken yet. `rank`: the worse of its own rate and the package's. */
+type Package = { readonly entry: MempoolEntry; fee: bigint; vsize: number; sigopCost: number; rank: number }
 
-const better = (a: Package, b: Package): boolean => {
-  const left = a.fee * BigInt(b.vsize)
-  const right = b.fee * BigInt(a.vsize)
-  return left !== right ? left > right : a.entry.txid < b.entry.txid
+const rankOf = ({ entry, fee, vsize }: Omit<Package, 'rank'>): number =>
+  Math.min(Number(entry.modifiedFee) / entry.vsize, Number(fee) / vsize)
+
+const packageOf = (entry: MempoolEntry): Package => {
+  const whole = { entry, fee: entry.ancestorFee, vsize: entry.ancestorVsize, sigopCost: entry.ancestorSigopCost }
+  return { ...whole, rank: rankOf(whole) }
 }
 
-/** Chooses for one block of at most `maxWeight` units of weight, coinbase and header not counted. */
-export const chooseTransactions = (pool: Mempool, maxWeight = MAX_WEIGHT): BlockChoice => {
-  const open = new Map<Txid, Package>()
-  for (const entry of pool.entries.values()) {
-    const { fee, vsize } = totalOf(withAncestors(pool, [entry.txid]).values())
-    open.set(entry.txid, { entry, fee, vsize })
+const better = (a: Package, b: Package): boolean => (a.rank === b.rank ? a.entry.txid < b.entry.txid : a.rank > b.rank)
+
+/** Packages that have changed, best first. An older rank of the same entry stays behind and is skipped when it comes up. */
+class Changed {
+  readonly #current = new Map<MempoolEntry, Package>()
+  readonly #heap: Package[] = []
+
+  has(entry: MempoolEntry): boolean {
+    return this.#current.has(entry)
   }
-  const taken: MempoolEntry[] = []
-  const takenIds = new Set<Txid>()
-  let weight = 0
-  let sigops = 0
+
+  get best(): Package | undefined {
+    for (let top = this.#heap[0]; top !== undefined; top = this.#heap[0]) {
+      if (this.#current.get(top.entry) === top) return top
+      this.#pop()
+    }
+    return undefined
+  }
+
+  delete(entry: MempoolEntry): void {
+    this.#current.delete(entry)
+  }
+
+  /** `taken` is in the block: this entry no longer has to pay for it. */
+  discount(entry: MempoolEntry, taken: MempoolEntry): void {
+    const { fee, vsize, sigopCost } = this.#current.get(entry) ?? packageOf(entry)
+    const left = {
+      entry,
+      fee: fee - taken.modifiedFee,
+      vsize: vsize - taken.vsize,
+      sigopCost: sigopCost - taken.sigopCost,
+    }
+    const changed = { ...left, rank: rankOf(left) }
+    this.#current.set(entry, changed)
+    this.#push(changed)
+  }
+
+  #push(item: Package): void {
+    let at = this.#heap.length
+    while (at > 0) {
+      const above = (at - 1) >> 1
+      const parent = this.#heap[above] as Package
+      if (!better(item, parent)) break
+      this.#heap[at] = parent
+      at = above
+    }
+    this.#heap[at] = item
+  }
+
+  #pop(): void {
+    const last = this.#heap.pop() as Package
+    if (this.#heap.length === 0) return
+    let at = 0
+    for (;;) {
+      let below = 2 * at + 1
+      if (below >= this.#heap.length) break
+      if (below + 1 < this.#heap.length && better(this.#heap[below + 1] as Package, this.#heap[below] as Package)) below++
+      const child = this.#heap[below] as Package
+      if (!better(child, last)) break
+      this.#heap[at] = child
+      at = below
+    }
+    this.#heap[at] = last
+  }
+}
+
+/** Chooses for the next block. */
+export const chooseTransactions = (
+  pool: Mempool,
+  place: TemplatePlace,
+  { maxWeight, minFeeratePerKvb }: TemplateLimits = DEFAULT_TEMPLATE_LIMITS,
+): BlockChoice => {
+  const most = Math.min(Math.max(maxWeight, COINBASE_WEIGHT), DEFAULT_BLOCK_MAX_WEIGHT)
+  const ranked = [...pool.entries.values()].map(packageOf).sort((a, b) => (better(a, b) ? -1 : 1))
+  const changed = new Changed()
+  const taken = new Set<MempoolEntry>()
+  const failed = new Set<MempoolEntry>()
+  let weight = COINBASE_WEIGHT
+  let sigops = COINBASE_SIGOPS_COST
   let fees = 0n
   let misfits = 0
-  while (open.size > 0 && misfits < MAX_MISFITS) {
-    let best: Package | undefined
-    for (const candidate of open.values()) if (best === undefined || better(candidate, best)) best = candidate
-    if (best === undefined || best.fee * 1000n < BigInt(MIN_RELAY_FEERATE_PER_KVB) * BigInt(best.vsize)) break
-    const members = inOrder(pool, withAncestors(pool, [best.entry.txid]).values()).filter(({ txid }) => !takenIds.has(txid))
-    const moreWeight = members.reduce((n, entry) => n + entry.weight, 0)
-    const moreSigops = members.reduce((n, entry) => n + entry.sigopCost, 0)
-    if (weight + moreWeight > maxWeight || sigops + moreSigops > MAX_SIGOPS_COST) {
-      open.delete(best.entry.txid)
-      misfits++
+  let next = 0
+  for (;;) {
+    const fresh = ranked[next]
+    if (fresh !== undefined && (changed.has(fresh.entry) || taken.has(fresh.entry) || failed.has(fresh.entry))) {
+      next++
       continue
     }
-    for (const entry of members) {
-      taken.push(entry)
-      takenIds.add(entry.txid)
-      open.delete(entry.txid)
+    const again = changed.best
+    const best = again !== undefined && (fresh === undefined || better(again, fresh)) ? again : fresh
+    if (best === undefined) break
+    if (best === fresh) next++
+    if (best.fee < feeForVsize(minFeeratePerKvb, best.vsize)) break
+    const fits = weight + 4 * best.vsize < most && sigops + best.sigopCost < MAX_SIGOPS_COST
+    const members = fits ? [...withAncestors([best.entry])].filter((entry) => !taken.has(entry)) : []
+    if (!fits || !members.every(({ tx }) => isFinalTx(tx, place.height, place.medianTimePast))) {
+      changed.delete(best.entry)
+      failed.add(best.entry)
+      if (!fits && ++misfits > MAX_MISFITS && weight > most - COINBASE_WEIGHT) break
+      continue
+    }
+    misfits = 0
+    for (const entry of inOrder(members)) {
+      taken.add(entry)
+      changed.delete(entry)
       weight += entry.weight
       sigops += entry.sigopCost
       fees += entry.fee
     }
-    for (const entry of members) discount(pool, open, entry)
+    for (const entry of members)
+      for (const descendant of withDescendants(entry.children)) if (!taken.has(descendant)) changed.discount(descendant, entry)
   }
-  return { entries: taken, fees, weight }
-}
-
-/** What stands on a taken transaction no longer has to pay for it. */
-const discount = (pool: Mempool, open: Map<Txid, Package>, taken: MempoolEntry): void => {
-  const seen = new Set<Txid>()
-  const waiting = [...taken.children]
-  for (let id = waiting.pop(); id !== undefined; id = waiting.pop()) {
-    if (seen.has(id)) continue
-    seen.add(id)
-    const entry = pool.entries.get(id)
-    if (entry === undefined) continue
-    waiting.push(...entry.children)
-    const candidate = open.get(id)
-    if (candidate === undefined) continue
-    candidate.fee -= taken.fee
-    candidate.vsize -= taken.vsize
-  }
+  return { entries: [...taken], fees, weight }
 }

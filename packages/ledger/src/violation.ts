@@ -21,9 +21,10 @@ export const isViolation = (value: object): value is BlockViolation => 'violatio
 
 /**
  * What kind of refusal, by what the sender can do about it: `consensus` never valid, `policy` not by our rules, `conflict` already
- * there or spent by another, `missing` an input is unknown, `premature` not yet, `fee` more would do.
+ * there or spent by another, `missing` an input is unknown, `premature` not yet, `fee` more would do (also in a package),
+ * `inputs` what it spends is not by our rules, whatever its witness, `stripped` only its witness is missing.
  */
-export type RejectionKind = 'consensus' | 'policy' | 'conflict' | 'missing' | 'premature' | 'fee'
+export type RejectionKind = 'consensus' | 'policy' | 'conflict' | 'missing' | 'premature' | 'fee' | 'inputs' | 'stripped'
 
 /** The mempool does not take a transaction. */
 export type Rejection = {

@@ -1,25 +1,25 @@
 /**
- * Taking transactions into the mempool: one, or a child with its parents.
- * Everything is decided in one turn of the event loop, after the coins are read; what was taken is made durable before anyone is told.
+ * Taking transactions into the mempool: one, several in their order, or a child with its parents.
+ * Everything is decided in one turn of the event loop, after the coins are read. What was taken is told of when the next flush has made
+ * it durable (flush.ts), unless the caller can do without: a peer's transaction that a crash loses comes again.
  */
-import { txid, wtxid, type Tx, type Txid } from '@leyden/bitcoin'
+import { unreachable } from '@leyden/codec'
+import { txid, txVsize, wtxid, type Tx, type Txid, type Wtxid } from '@leyden/bitcoin'
 import {
-  acceptPair,
+  acceptPackage,
   acceptTransaction,
-  applyAcceptance,
   coinsOfInterest,
-  feeratePerKvb,
-  isRejection,
+  feeForVsize,
+  isChildWithParents,
   rejection,
-  revertAcceptance,
-  trimToSize,
+  testTogether,
   type AcceptContext,
-  type Acceptance,
   type MempoolEntry,
+  type PackageVerdict,
   type Rejection,
+  type Verdict,
 } from '@leyden/ledger'
 import { loadView, passedAt, rememberPassed, tipOf, type Chain } from './chain.ts'
-import { flush } from './flush.ts'
 
 export type TransactionOutcome = {
   readonly tx: Tx
@@ -28,8 +28,9 @@ export type TransactionOutcome = {
   readonly status: 'accepted' | 'known' | 'rejected'
   readonly rejection?: Rejection
   readonly entry?: MempoolEntry
-  /** Taken only together with these. */
-  readonly pairedWith?: readonly Txid[]
+  /** Satoshi per 1000 virtual bytes of all that it was judged together with, and who they are. */
+  readonly effectiveFeeratePerKvb?: number
+  readonly effectiveIncludes?: readonly Wtxid[]
   readonly replaced: readonly Txid[]
 }
 
@@ -38,25 +39,20 @@ export type TakeOptions = {
   readonly dryRun?: boolean
   /** Satoshi per 1000 virtual bytes above which the caller believes in a mistake. */
   readonly maxFeeratePerKvb?: number
-  /** Take the transactions as a package: a child may pay for its parent. */
+  /** Take the transactions as a package: a child may pay for its parents. */
   readonly asPackage?: boolean
+  /** False: may be told of before it is durable. */
+  readonly durable?: boolean
+  /** Ours: told to peers again and again until one of them has asked for it. */
+  readonly local?: boolean
+  /** When each of them came, if that was before now. Seconds. */
+  readonly times?: readonly number[]
 }
 
-/** Bitcoin Core policy/packages.h. */
-export const MAX_PACKAGE_COUNT = 25
-
-const overpays = ({ added }: Acceptance, max: number | undefined): boolean =>
-  max !== undefined && added.some(({ fee, vsize }) => feeratePerKvb(fee, vsize) > max)
-
-/** Takes the transactions in their order, parents first. One outcome for each. */
-export const takeTransactions = async (
-  chain: Chain,
-  transactions: readonly Tx[],
-  { dryRun = false, maxFeeratePerKvb, asPackage = false }: TakeOptions = {},
-): Promise<readonly TransactionOutcome[]> => {
-  const { pool, options } = chain
+const contextOf = async (chain: Chain, transactions: readonly Tx[]): Promise<AcceptContext> => {
+  const { options } = chain
   const view = await loadView(chain, coinsOfInterest(transactions))
-  const context: AcceptContext = {
+  return {
     network: options.network,
     tip: tipOf(chain),
     view,
@@ -64,77 +60,85 @@ export const takeTransactions = async (
     scriptsPassed: passedAt(chain, tipOf(chain).height + 1),
     signatures: chain.scripts.signatures,
   }
-  const applied: Acceptance[] = []
-  const outcomes = new Map<Txid, TransactionOutcome>()
-
-  const settle = (tx: Tx, answer: Acceptance | Rejection, parent?: Tx): void => {
-    const id = txid(tx)
-    const refusal = isRejection(answer)
-      ? answer
-      : overpays(answer, maxFeeratePerKvb)
-        ? rejection('policy', 'max-fee-exceeded')
-        : undefined
-    if (refusal !== undefined || isRejection(answer)) {
-      outcomes.set(id, { tx, txid: id, status: 'rejected', rejection: refusal as Rejection, replaced: [] })
-      return
-    }
-    applyAcceptance(pool, answer)
-    applied.push(answer)
-    const replaced = answer.replaced.map((entry) => entry.txid)
-    for (const entry of answer.added) {
-      const paired = parent === undefined ? {} : { pairedWith: answer.added.map((other) => other.txid) }
-      outcomes.set(entry.txid, { tx: entry.tx, txid: entry.txid, status: 'accepted', entry, replaced, ...paired })
-    }
-  }
-
-  const child = transactions.at(-1)
-  for (const tx of transactions) {
-    const known = pool.entries.get(txid(tx))
-    if (known !== undefined && !applied.some(({ added }) => added.includes(known))) {
-      const sameWitness = known.wtxid === wtxid(tx)
-      const why = rejection('conflict', sameWitness ? 'txn-already-in-mempool' : 'txn-same-nonwitness-data-in-mempool')
-      outcomes.set(known.txid, { tx, txid: known.txid, status: 'known', rejection: why, entry: known, replaced: [] })
-      continue
-    }
-    if (outcomes.get(txid(tx))?.status === 'accepted') continue
-    const answer = acceptTransaction(pool, tx, context)
-    const mayPair = asPackage && child !== undefined && tx !== child && isRejection(answer) && answer.kind === 'fee'
-    const pair = mayPair ? acceptPair(pool, tx, child, context) : undefined
-    if (pair === undefined || isRejection(pair)) settle(tx, answer)
-    else settle(tx, pair, tx)
-  }
-
-  if (dryRun) {
-    for (const acceptance of applied.toReversed()) revertAcceptance(pool, acceptance)
-    return inCallOrder(transactions, outcomes)
-  }
-  for (const { txid } of trimToSize(pool)) {
-    chain.dirty.add(txid)
-    const evicted = outcomes.get(txid)
-    if (evicted?.status === 'accepted')
-      outcomes.set(txid, { tx: evicted.tx, txid, status: 'rejected', rejection: rejection('fee', 'mempool full'), replaced: [] })
-  }
-  const taken = applied.flatMap(({ added }) => added)
-  if (taken.length > 0) await save(chain, applied)
-  for (const entry of taken) {
-    if (pool.entries.get(entry.txid) !== entry) continue
-    rememberPassed(chain, entry.wtxid)
-    options.onTransaction(entry.tx)
-  }
-  return inCallOrder(transactions, outcomes)
 }
 
-const inCallOrder = (transactions: readonly Tx[], outcomes: ReadonlyMap<Txid, TransactionOutcome>): TransactionOutcome[] =>
-  transactions.map((tx) => outcomes.get(txid(tx)) as TransactionOutcome)
-
-/** Durable, or as if it had not been. */
-const save = async (chain: Chain, applied: readonly Acceptance[]): Promise<void> => {
-  const touched = applied.flatMap(({ added, replaced }) => [...added, ...replaced]).map((entry) => entry.txid)
-  for (const id of touched) chain.dirty.add(id)
-  try {
-    await flush(chain)
-  } catch (error) {
-    for (const acceptance of applied.toReversed()) revertAcceptance(chain.pool, acceptance)
-    throw error
+const outcomeOf = (tx: Tx, verdict: Verdict): TransactionOutcome => {
+  const head = { tx, txid: txid(tx) }
+  switch (verdict.status) {
+    case 'rejected':
+      return { ...head, status: 'rejected', rejection: verdict.rejection, replaced: [] }
+    case 'known':
+    case 'otherWitness': {
+      const reason = verdict.status === 'known' ? 'txn-already-in-mempool' : 'txn-same-nonwitness-data-in-mempool'
+      return { ...head, status: 'known', rejection: rejection('conflict', reason), entry: verdict.entry, replaced: [] }
+    }
+    case 'accepted': {
+      const { entry, effectiveFeeratePerKvb, effectiveIncludes } = verdict
+      const replaced = verdict.replaced.map((other) => other.txid)
+      return { ...head, status: 'accepted', entry, effectiveFeeratePerKvb, effectiveIncludes, replaced }
+    }
+    default:
+      return unreachable(verdict)
   }
+}
+
+const judgeOne = (
+  chain: Chain,
+  tx: Tx,
+  context: AcceptContext,
+  { dryRun, maxFeeratePerKvb }: TakeOptions,
+  time: number | undefined,
+): Verdict => {
+  const known = chain.pool.entries.get(txid(tx))
+  if (known !== undefined) return { status: known.wtxid === wtxid(tx) ? 'known' : 'otherWitness', entry: known }
+  const maxFee = maxFeeratePerKvb === undefined ? {} : { maxFee: feeForVsize(maxFeeratePerKvb, txVsize(tx)) }
+  return acceptTransaction(chain.pool, tx, { ...context, ...maxFee, time: time ?? context.now, testOnly: dryRun === true })
+}
+
+/** What was taken is remembered, and told. */
+const settle = (chain: Chain, entries: readonly MempoolEntry[], { local, durable }: TakeOptions): void => {
+  const { pool, options } = chain
+  for (const entry of entries) {
+    if (pool.entries.get(entry.txid) !== entry) continue
+    rememberPassed(chain, entry.wtxid)
+    if (local === true) pool.unbroadcast.add(entry.txid)
+    if (durable === false) options.onTransaction(entry.tx)
+    else chain.returned.push(entry.tx)
+  }
+}
+
+const acceptedIn = (verdicts: Iterable<Verdict>): MempoolEntry[] =>
+  [...verdicts].flatMap((verdict) => (verdict.status === 'accepted' ? [verdict.entry] : []))
+
+/** Several at once: tested as a list, or taken as a child with its parents. */
+export const takePackage = async (
+  chain: Chain,
+  transactions: readonly Tx[],
+  options: TakeOptions = {},
+): Promise<PackageVerdict> => {
+  const { dryRun, maxFeeratePerKvb, local = false } = options
+  const context = await contextOf(chain, transactions)
+  if (dryRun === true) return testTogether(chain.pool, transactions, context)
+  const limit = maxFeeratePerKvb === undefined ? {} : { maxFeeratePerKvb }
+  const answer = acceptPackage(chain.pool, transactions, { ...context, ...limit, ownPackage: local })
+  settle(chain, acceptedIn(answer.verdicts.values()), options)
+  return answer
+}
+
+/** Takes the transactions in their order, parents first. One outcome for each. */
+export const takeTransactions = async (
+  chain: Chain,
+  transactions: readonly Tx[],
+  options: TakeOptions = {},
+): Promise<readonly TransactionOutcome[]> => {
+  const together = options.dryRun === true ? transactions.length > 1 : options.asPackage === true
+  if (together && (options.dryRun === true || isChildWithParents(transactions))) {
+    const { problem, verdicts } = await takePackage(chain, transactions, options)
+    const unjudged = rejection('policy', problem?.reason ?? 'unknown', problem?.detail)
+    return transactions.map((tx) => outcomeOf(tx, verdicts.get(wtxid(tx)) ?? { status: 'rejected', rejection: unjudged }))
+  }
+  const context = await contextOf(chain, transactions)
+  const verdicts = transactions.map((tx, i) => judgeOne(chain, tx, context, options, options.times?.[i]))
+  if (options.dryRun !== true) settle(chain, acceptedIn(verdicts), options)
+  return transactions.map((tx, i) => outcomeOf(tx, verdicts[i] as Verdict))
 }

@@ -9,22 +9,17 @@ import {
   blockHashToBytes,
   consensusDigest,
   decodeHeader,
-  decodeTx,
   encodeHeader,
-  encodeTx,
   findNetwork,
-  txid,
-  txidToBytes,
   type BlockHash,
   type BlockHeader,
   type Coin,
   type Network,
   type NetworkFork,
   type Outpoint,
-  type Tx,
   type Txid,
 } from '@leyden/bitcoin'
-import { decodeCoin, encodeCoin, type BlockFailure, type BlockFees, type HeaderEntry, type MempoolEntry } from '@leyden/ledger'
+import { decodeCoin, encodeCoin, type BlockFailure, type BlockFees, type HeaderEntry } from '@leyden/ledger'
 import { decodeKey, key, keyRange, type Store, type Write } from '@leyden/runtime'
 import type { FileFacts, Place } from './block-files.ts'
 
@@ -62,7 +57,6 @@ const headerKey = (height: number, hash: BlockHash): Uint8Array => key('header',
 const fileKey = (file: number): Uint8Array => key('file', file)
 const positionKey = (id: Txid): Uint8Array => hashKey(TRANSACTION, id, NOTHING)
 const filterKey = (hash: BlockHash): Uint8Array => key('filter', blockHashToBytes(hash))
-const mempoolKey = (id: Txid): Uint8Array => key('mempool', txidToBytes(id))
 const TIP = key('tip')
 const ABOUT = key('about')
 
@@ -108,13 +102,6 @@ export const fileWrite = (file: number, facts: FileFacts | undefined): Write => 
   key: fileKey(file),
   value: facts === undefined ? undefined : packRecord(facts),
 })
-
-export const mempoolWrite = (entry: MempoolEntry): Write => ({
-  key: mempoolKey(entry.txid),
-  value: packRecord({ time: entry.time, tx: encodeTx(entry.tx) }),
-})
-
-export const mempoolDelete = (id: Txid): Write => ({ key: mempoolKey(id), value: undefined })
 
 /** The store belongs to another network or to other code than this. */
 export class StoreMismatch extends Error {
@@ -250,33 +237,6 @@ export const readPosition = async (rows: Pick<Store, 'get'>, id: Txid): Promise<
   if (row === undefined) return undefined
   const reader = new Reader(row)
   return { blockHash: blockHashFromBytes(reader.bytes(32)), index: reader.u32() }
-}
-
-type MempoolRow = { readonly time: number; readonly tx: Tx }
-
-/** Oldest first, and no transaction before one that it spends. */
-const parentsFirst = (rows: readonly MempoolRow[]): MempoolRow[] => {
-  const waiting = new Map(rows.toSorted((a, b) => a.time - b.time).map((row) => [txid(row.tx), row]))
-  const ordered: MempoolRow[] = []
-  const place = (id: Txid): void => {
-    const row = waiting.get(id)
-    if (row === undefined) return
-    waiting.delete(id)
-    for (const { outpoint } of row.tx.inputs) place(outpoint.txid)
-    ordered.push(row)
-  }
-  for (const id of waiting.keys()) place(id)
-  return ordered
-}
-
-/** Mempool rows of an earlier run, oldest first and parents before children. */
-export const readMempool = async (store: Store): Promise<MempoolRow[]> => {
-  const rows: MempoolRow[] = []
-  for await (const [, value] of store.range(keyRange('mempool'))) {
-    const row = unpackRecord(value) as { time: number; tx: Uint8Array }
-    rows.push({ time: row.time, tx: decodeTx(row.tx) })
-  }
-  return parentsFirst(rows)
 }
 
 /** Every coin of the UTXO set, in key order: by the bytes of the txid, then by vout. */

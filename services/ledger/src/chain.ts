@@ -7,12 +7,11 @@
  */
 import {
   blockHash,
+  blockTotalSize,
   forkIdAt,
   STANDARD_SCRIPT_FLAGS,
   withForkId,
   outpointKey,
-  txid,
-  wtxid,
   type Block,
   type BlockHash,
   type Network,
@@ -22,10 +21,7 @@ import {
   type Wtxid,
 } from '@leyden/bitcoin'
 import {
-  acceptTransaction,
   addHeader,
-  applyAcceptance,
-  applyBlockRemoval,
   assumesScripts,
   bestHeader,
   bestStored,
@@ -34,31 +30,31 @@ import {
   checkBlockAlone,
   checkBlockBody,
   checkScriptsHere,
-  clearMempool,
   coinsNeeded,
-  coinsOfInterest,
   connectCoins,
   disconnectBlock,
   failureOf,
   FEE_HISTORY_BLOCKS,
-  inOrder,
   isBetter,
-  isRejection,
   isViolation,
+  learnBlock,
   pardonOf,
   placeHeader,
-  planBlockRemoval,
   planReorg,
-  removeExpired,
+  removeForBlock,
   scriptViolation,
+  trimMempool,
   type Assumption,
   type BlockFailure,
   type BlockFees,
   type BlockViolation,
   type CoinView,
+  type FeeEstimator,
   type HeaderEntry,
   type HeaderTree,
   type Mempool,
+  type MempoolListener,
+  type MempoolPolicy,
   type ScriptCache,
   type ScriptChecker,
 } from '@leyden/ledger'
@@ -66,7 +62,8 @@ import type { Log, Store, Write } from '@leyden/runtime'
 import type { BlockFiles } from './block-files.ts'
 import { checkPresent, storeBlock, storedBlock, storedUndo, storeUndo } from './chain-blocks.ts'
 import { indexRows, unindexRows, type ChainIndex, type IndexName } from './chain-indexes.ts'
-import { headerWrite, mempoolDelete, mempoolWrite, type About, type StoredBlock } from './chain-rows.ts'
+import { loseBlock, noLostBlocks, refillPool, rejudgePool, type LostBlocks } from './chain-pool.ts'
+import { headerWrite, type About, type StoredBlock } from './chain-rows.ts'
 import type { CoinsCache } from './coins-cache.ts'
 import type { Directory } from './directory.ts'
 import { makeRoom, type Durable, type Flushes } from './flush.ts'
@@ -99,6 +96,13 @@ export type ChainOptions = {
   readonly onFlushed: () => void
   /** A transaction was taken, and is durable. */
   readonly onTransaction: (tx: Tx) => void
+  readonly policy: MempoolPolicy
+  /** Whether the mempool outlives a restart. */
+  readonly persistMempool: boolean
+  /** Whether fee estimates are served however old they are. */
+  readonly acceptStaleFees: boolean
+  /** Told of all that enters or leaves the mempool. */
+  readonly onMempool: MempoolListener
   /** Runs the scripts of blocks. Without one they run in this thread. */
   readonly checkScripts?: ScriptChecker
   /** Blocks whose scripts need not run. */
@@ -128,13 +132,15 @@ export type Chain = {
   readonly stored: Map<BlockHash, StoredBlock>
   /** What blocks told about fees, as far as known. */
   readonly fees: Map<BlockHash, BlockFees>
+  /** What our own mempool has taught about fees. */
+  readonly estimator: FeeEstimator
   /** Transactions whose mempool rows on disk are behind. */
   readonly dirty: Set<Txid>
   /** Blocks whose rows on disk are behind. */
   touched: Set<HeaderEntry>
   /** Block files to delete once no row names them. */
   doomed: number[]
-  /** Transactions that a reorganisation brought back into the mempool, to be told of. */
+  /** Transactions that were taken, or came back in a reorganisation: told of when they are durable. */
   returned: Tx[]
   /** The tip that others may be shown once it is durable: in the middle of a reorganisation still the old one. */
   settled: HeaderEntry
@@ -198,53 +204,9 @@ export const headerRow = ({ fees, stored }: Chain, entry: HeaderEntry): Write =>
     at: stored.get(entry.hash),
   })
 
-/** Rows that bring the mempool on disk up to the one in memory. */
-export const mempoolRows = ({ pool, dirty }: Chain): Write[] =>
-  [...dirty].map((id) => {
-    const entry = pool.entries.get(id)
-    return entry === undefined ? mempoolDelete(id) : mempoolWrite(entry)
-  })
-
-/** Puts transactions into the pool again, parents first; what is no longer valid stays out. */
-export const fillPool = async (
-  chain: Chain,
-  waiting: readonly { readonly tx: Tx; readonly time: number }[],
-  begin?: () => void,
-): Promise<void> => {
-  const view = await loadView(chain, coinsOfInterest(waiting.map(({ tx }) => tx)))
-  begin?.()
-  const tip = tipOf(chain)
-  for (const { tx, time } of waiting) {
-    const answer = acceptTransaction(chain.pool, tx, {
-      network: chain.options.network,
-      tip,
-      view,
-      now: time,
-      fromBlock: true,
-      scriptsPassed: passedAt(chain, tip.height + 1),
-      signatures: chain.scripts.signatures,
-    })
-    if (isRejection(answer)) continue
-    applyAcceptance(chain.pool, answer)
-    rememberPassed(chain, wtxid(tx))
-  }
-}
-
-/** After a reorganisation: what was in the lost blocks comes back, and all that waits is judged on the new tip. */
-const refillPool = async (chain: Chain, returned: readonly Tx[]): Promise<void> => {
-  const { pool, dirty, options } = chain
-  const before = inOrder(pool)
-  const known = new Set(before.map(({ txid }) => txid))
-  for (const { txid } of before) dirty.add(txid)
-  for (const tx of returned) dirty.add(txid(tx))
-  const waiting = [...returned.map((tx) => ({ tx, time: options.now() })), ...before.map(({ tx, time }) => ({ tx, time }))]
-  await fillPool(chain, waiting, () => clearMempool(pool))
-  for (const { tx, txid } of inOrder(pool)) if (!known.has(txid)) chain.returned.push(tx)
-}
-
 /** Puts the block on the tip; or says which rule it breaks, with nothing changed. */
 const connectTip = async (chain: Chain, entry: HeaderEntry, block: Block, order: number): Promise<BlockViolation | undefined> => {
-  const { options, pool, fees, dirty, coins, rows } = chain
+  const { options, pool, fees, coins, rows } = chain
   const view = await loadView(chain, coinsNeeded(block))
   const result = connectCoins(block, { network: options.network, entry, view, scriptsPassed: knownToPass(chain, entry) })
   if (isViolation(result)) return result
@@ -252,8 +214,6 @@ const connectTip = async (chain: Chain, entry: HeaderEntry, block: Block, order:
   if (failed !== undefined) return scriptViolation(result.scripts, failed)
   const { inStep, writes } = await indexRows(chain.indexes, rows, entry, block, result.undo)
   // From here to the end of the changes nothing is waited for: a flush finds all of them or none.
-  const removal = planBlockRemoval(pool, block.transactions)
-  for (const { txid } of [...removal.confirmed, ...removal.conflicted]) dirty.add(txid)
   storeBlock(chain, entry, block, order)
   storeUndo(chain, entry, result.undo)
   coins.connect(
@@ -265,9 +225,10 @@ const connectTip = async (chain: Chain, entry: HeaderEntry, block: Block, order:
   fees.set(entry.hash, blockFees(block, result.fees))
   chain.active.push(entry)
   if (isBetter(entry, chain.best)) chain.best = entry
-  applyBlockRemoval(pool, removal)
-  for (const { txid } of removeExpired(pool, options.now())) dirty.add(txid)
-  if (endsRules(chain, entry)) await refillPool(chain, [])
+  const { confirmed } = removeForBlock(pool, block.transactions, options.now())
+  learnBlock(chain.estimator, confirmed, entry.height)
+  trimMempool(pool, options.now())
+  if (endsRules(chain, entry)) await rejudgePool(chain)
   settle(chain)
   options.log.debug({ height: entry.height, hash: entry.hash }, 'block connected')
   tellProgress(chain, block.transactions.length)
@@ -296,8 +257,8 @@ const tellProgress = (chain: Chain, transactions: number): void => {
   chain.progress = { since: now, blocks: 0, transactions: 0 }
 }
 
-/** Takes the tip off; gives its transactions, coinbase left out. */
-const disconnectTip = async (chain: Chain): Promise<readonly Tx[]> => {
+/** Takes the tip off. */
+const disconnectTip = async (chain: Chain, lost: LostBlocks): Promise<void> => {
   const { options, active, coins, rows } = chain
   const entry = tipOf(chain)
   const block = await storedBlock(chain, entry)
@@ -308,9 +269,10 @@ const disconnectTip = async (chain: Chain): Promise<readonly Tx[]> => {
   rows.put(writes)
   for (const index of inStep) index.best = entry.parent as HeaderEntry
   active.pop()
+  if (endsRules(chain, entry)) lost.rulesChanged = true
+  loseBlock(chain, lost, block.transactions.slice(1), blockTotalSize(block))
   options.log.debug({ height: entry.height, hash: entry.hash }, 'block disconnected')
   await makeRoom(chain)
-  return block.transactions.slice(1)
 }
 
 const applyMarks = (chain: Chain, marks: readonly (readonly [HeaderEntry, BlockFailure])[]): void => {
@@ -321,9 +283,6 @@ const applyMarks = (chain: Chain, marks: readonly (readonly [HeaderEntry, BlockF
   chain.best = bestStored(chain.tree)
 }
 
-/** Blocks that a reorganisation took off, and their transactions, lowest block first. */
-type LostBlocks = { count: number; readonly transactions: Tx[] }
-
 /** The blocks that turned out to be bad, and why. */
 type Failures = Map<HeaderEntry, BlockViolation>
 
@@ -333,10 +292,7 @@ const moveTo = async (chain: Chain, target: HeaderEntry, lost: LostBlocks, failu
   checkPresent(chain, plan)
   if (plan.disconnect.length > 0)
     chain.options.log.info({ from: tipOf(chain).hash, to: target.hash, depth: plan.disconnect.length }, 'reorganisation')
-  for (let i = 0; i < plan.disconnect.length; i++) {
-    lost.transactions.unshift(...(await disconnectTip(chain)))
-    lost.count++
-  }
+  for (let i = 0; i < plan.disconnect.length; i++) await disconnectTip(chain, lost)
   const { network, rebuild } = chain.options
   for (const entry of plan.connect) {
     const block = await storedBlock(chain, entry)
@@ -355,12 +311,12 @@ const moveTo = async (chain: Chain, target: HeaderEntry, lost: LostBlocks, failu
 export const activate = async (chain: Chain): Promise<Failures> => {
   const failures: Failures = new Map()
   if (tipOf(chain) === chain.best) return failures
-  const lost: LostBlocks = { count: 0, transactions: [] }
+  const lost = noLostBlocks()
   try {
     while (tipOf(chain) !== chain.best) await moveTo(chain, chain.best, lost, failures)
   } finally {
     // Also after empty blocks: a lower tip makes coinbases immature and lock times open again.
-    if (lost.count > 0) await refillPool(chain, lost.transactions)
+    if (lost.count > 0) for (const { tx } of await refillPool(chain, lost)) chain.returned.push(tx)
   }
   return failures
 }

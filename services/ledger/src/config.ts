@@ -9,6 +9,7 @@ import { decodeAddress, findNetwork, isAddressProblem, networks } from '@leyden/
 import { DEFAULT_BAN_SECONDS, MAX_ORPHANS } from '@leyden/p2p'
 import { z } from 'zod'
 import { parseHashedUser } from './credentials.ts'
+import { mempoolConfigProblem, mempoolShape } from './mempool-config.ts'
 import { addSubnet } from './subnet.ts'
 
 const port = z.coerce.number().int().min(0).max(65_535)
@@ -151,6 +152,7 @@ export const configSchema = z
     scriptCacheMib: z.coerce.number().int().min(1).max(1024).default(32),
     /** Threads that run scripts, the main one included: 0 all cores, below 0 all but so many. */
     scriptThreads: z.coerce.number().int().min(-256).max(256).default(0),
+    ...mempoolShape,
     logLevel: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
   })
   .check((context) => {
@@ -168,6 +170,8 @@ export const configSchema = z
       complain('networkFile', 'a network file is a network of its own: leave out network')
     if (signetChallenge !== undefined && (network !== 'signet' || networkFile !== undefined))
       complain('signetChallenge', 'needs network signet; a network file holds its challenge in blocks.challenge')
+    const mempool = mempoolConfigProblem(context.value, network)
+    if (mempool !== undefined) complain('maxMempool', mempool)
     const parameters = networkFile === undefined ? findNetwork(network) : undefined
     if (minerAddress === undefined || parameters === undefined) return
     const script = decodeAddress(minerAddress, parameters)

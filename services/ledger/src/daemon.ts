@@ -16,6 +16,8 @@ import { parseHashedUser, whitelistOf, type Credentials } from './credentials.ts
 import { createLedgerEngine, type LedgerEngine } from './engine.ts'
 import { listenForLinks } from './link-server.ts'
 import { PortTaken } from './listen.ts'
+import { policyOf, templateLimitsOf } from './mempool-config.ts'
+import { mempoolFileStore } from './mempool-file.ts'
 import { networkOf, signersOf } from './network.ts'
 import { useNativeHashes } from './native-hash.ts'
 import type { Pruning } from './prune.ts'
@@ -137,6 +139,17 @@ const assumptionOf = (config: LedgerConfig, network: Network): { assumption?: As
   return { assumption: { block, minimumWork: minimumWorkOf(config, network) } }
 }
 
+/** What was learnt about fees is written down so often. */
+const SAVE_FEES_MS = 3600_000
+
+/** So that a crash loses little of what was learnt. */
+const startSaving = (engine: LedgerEngine, log: Log): (() => void) => {
+  const saving = setInterval(() => {
+    engine.saveFees().catch((error: unknown) => log.warn({ error: String(error) }, 'fee estimates could not be written'))
+  }, SAVE_FEES_MS)
+  return () => clearInterval(saving)
+}
+
 /** Starts a ledger. Throws ConfigError, StoreInUse, StoreMismatch, PortTaken: each says what to do. Nothing stays open then. */
 export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT, sink: LogSink = {}): Promise<RunningLedger> => {
   const config = completeConfig(input)
@@ -175,6 +188,11 @@ export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT, s
       random: systemRandom,
       log,
       checkScripts: scripts.check,
+      policy: policyOf(config),
+      template: templateLimitsOf(config),
+      persistMempool: config.persistMempool,
+      acceptStaleFees: config.acceptStaleFeeEstimates,
+      blockVersion: network.noRetargeting ? config.blockVersion : undefined,
       signBlock: (block) => signBlock(block, signers, network),
       scriptCache,
       breathe: nextTurn,
@@ -182,6 +200,14 @@ export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT, s
       ...storageOptions(config, network),
     })
     closers.push(() => engine.close())
+    const mempoolFile = mempoolFileStore(engine, join(datadir, config.mempoolFile ?? 'mempool.dat'), systemRandom, () =>
+      clock.now(),
+    )
+    if (config.persistMempool && config.mempoolFile !== undefined) {
+      await mempoolFile.loadOwn(log)
+      closers.push(() => mempoolFile.save())
+    }
+    closers.push(startSaving(engine, log))
     if (engine.tipEntry().header.time > clock.now() / 1000 + MAX_FUTURE_BLOCK_SECONDS) throw new FutureTip()
     const cookie = writeCookie(resolve(datadir, config.rpcCookieFile ?? '.cookie'), config.rpcCookiePerms)
     closers.push(() => cookie.remove())
@@ -226,6 +252,7 @@ export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT, s
     const rpc = createRpcServer({
       context: {
         engine,
+        mempoolFile,
         now: () => clock.now(),
         setTime: (ms) => clock.setTime(ms),
         startedAtMs: systemClock.now(),

@@ -6,11 +6,8 @@
  */
 import {
   blockHash,
-  checkSignetSolution,
   encodeBlock,
   FeeratePerKw,
-  Sat,
-  txid,
   txidFromBytes,
   type Block,
   type BlockHash,
@@ -26,27 +23,34 @@ import {
   addHeader,
   ancestorAt,
   bestHeader,
-  buildBlock,
-  chooseTransactions,
+  DEFAULT_POLICY,
+  DEFAULT_TEMPLATE_LIMITS,
   estimateFeerate,
-  findNonce,
   inOrder,
   isViolation,
   locator,
   minFeeratePerKvb,
   placeHeader,
   type Assumption,
+  prioritise,
+  smartFeerate,
+  type BlockFees,
   type BlockViolation,
+  type FeeEstimator,
   type HeaderEntry,
   type HeaderTree,
   type Mempool,
   type ScriptCache,
+  type MempoolListener,
+  type MempoolPolicy,
+  type PackageVerdict,
+  type TemplateLimits,
   type ScriptChecker,
   type Undo,
 } from '@leyden/ledger'
 import { FEE_TARGETS, type BroadcastResult, type FeeEstimates, type LedgerEvent, type LedgerSource } from '@leyden/link'
 import { decodeKey, type Clock, type Log, type Random, type Store } from '@leyden/runtime'
-import { takeTransactions, type TakeOptions, type TransactionOutcome } from './broadcast.ts'
+import { takePackage, takeTransactions, type TakeOptions, type TransactionOutcome } from './broadcast.ts'
 import { advanceIndex, type ChainIndex, type IndexName } from './chain-indexes.ts'
 import { readAllCoins, readFilter, readPosition, type StoredFilter, type TxPosition } from './chain-rows.ts'
 import {
@@ -65,11 +69,14 @@ import { loadBlock, loadBlockBytes, loadUndo, storedBlock, storedUndo } from './
 import { openChain } from './open-chain.ts'
 import type { Directory } from './directory.ts'
 import { flush, isDirty, makeRoom, recover, startFlush, whenDurable } from './flush.ts'
+import { feesWrite } from './mempool-rows.ts'
+import { createMining, type Mining } from './mining.ts'
 import type { Rebuild } from './rebuild.ts'
 import { pruneHeight, pruneTo, type Pruning } from './prune.ts'
 
 export type { BlockOutcome } from './chain.ts'
 export type { TakeOptions, TransactionOutcome } from './broadcast.ts'
+export { GenerateError, type BlockTemplate } from './mining.ts'
 
 export type LedgerEngineOptions = {
   readonly store: Store
@@ -81,6 +88,16 @@ export type LedgerEngineOptions = {
   readonly log?: Log
   /** Puts the solution of a signed network into a block of ours; undefined when our keys do not suffice. */
   readonly signBlock?: (block: Block) => Block | undefined
+  /** What the mempool takes, where that is not the default. */
+  readonly policy?: Partial<MempoolPolicy>
+  /** Whether the mempool outlives a restart; it does unless this is false. */
+  readonly persistMempool?: boolean
+  /** Whether fee estimates are served however old they are. */
+  readonly acceptStaleFees?: boolean
+  /** What blocks of ours may hold, where that is not the default. */
+  readonly template?: Partial<TemplateLimits>
+  /** What headers of blocks of ours carry instead of the usual version. */
+  readonly blockVersion?: number | undefined
   /** Runs the scripts of blocks. Without one they run in this thread. */
   readonly checkScripts?: ScriptChecker
   /** Blocks whose scripts need not run. */
@@ -114,15 +131,7 @@ export type StorageState = {
 
 export type IndexState = { readonly name: IndexName; readonly height: number; readonly synced: boolean }
 
-/** A block was made and not taken: the reason is a bug, a bad transaction given by the caller, or difficulty out of reach. */
-export class GenerateError extends Error {
-  constructor(detail: string) {
-    super(detail)
-    this.name = 'GenerateError'
-  }
-}
-
-export interface LedgerEngine extends LedgerSource {
+export interface LedgerEngine extends LedgerSource, Mining {
   readonly network: Network
   /** For reading only. */
   readonly tree: HeaderTree
@@ -158,20 +167,28 @@ export interface LedgerEngine extends LedgerSource {
   scanCoins(visit: (outpoint: Outpoint, coin: Coin) => boolean): Promise<HeaderEntry>
   /** Where the active chain has the transaction. */
   position(id: Txid): Promise<TxPosition | undefined>
-  /** Satoshi per 1000 virtual bytes. */
-  estimateFeeratePerKvb(target: number): number
+  /** What our own mempool has taught about fees. For reading only. */
+  readonly estimator: FeeEstimator
+  /** Tells of all that enters or leaves the mempool, at once. */
+  watchMempool(listener: MempoolListener): () => void
   /** Headers in order, each on the one before or on one that we know. Known ones are skipped. The last entry, or what is wrong. */
   submitHeaders(headers: readonly BlockHeader[]): HeaderEntry | BlockViolation
   submitBlock(block: Block): Promise<BlockOutcome>
   submitTransaction(tx: Tx, options?: TakeOptions): Promise<TransactionOutcome>
   /** Parents first. */
   submitTransactions(transactions: readonly Tx[], options?: TakeOptions): Promise<readonly TransactionOutcome[]>
-  /** A block on the tip that nobody has worked for yet. */
-  template(scriptPubKey: Uint8Array, transactions?: readonly Tx[]): Promise<Block>
-  /** Mines so many blocks. Throws {@link GenerateError}. */
-  generateToAddress(count: number, scriptPubKey: Uint8Array, maxTries?: number): Promise<BlockHash[]>
-  /** Mines one block of exactly these transactions. Throws {@link GenerateError}. */
-  generateBlock(scriptPubKey: Uint8Array, transactions: readonly Tx[], submit?: boolean): Promise<Block>
+  /** A child with its parents, taken or tested as one. */
+  submitPackage(transactions: readonly Tx[], options?: TakeOptions): Promise<PackageVerdict>
+  /** Adds to the fee of a transaction, here or not yet here, in the eyes of miner and limits. Satoshi. */
+  prioritise(id: Txid, change: bigint): Promise<void>
+  /** A peer has asked for the transaction: it is on its way. */
+  reached(id: Txid): void
+  /** Counts the transaction, if it waits, as ours that no peer has asked for yet. */
+  holdUnbroadcast(id: Txid): void
+  /** Tells of a transaction that waits, again. */
+  announceAgain(id: Txid): void
+  /** Writes down what was learnt about fees. */
+  saveFees(): Promise<void>
   invalidateBlock(hash: BlockHash): Promise<void>
   reconsiderBlock(hash: BlockHash): Promise<void>
   /** Of blocks with as much work this one wins. */
@@ -197,6 +214,7 @@ const perKw = (perKvb: number): FeeratePerKw => FeeratePerKw(Math.max(253, Math.
 /** Opens the chain that the store holds, or begins one at the network's genesis. Throws StoreMismatch on a store of another network. */
 export const createLedgerEngine = async (options: LedgerEngineOptions): Promise<LedgerEngine> => {
   const { store, directory, network, clock, log = SILENT, checkScripts, scriptCache, assumption } = options
+  const watchers = new Set<MempoolListener>()
   const listeners = new Set<(event: LedgerEvent) => void>()
   const emit = (event: LedgerEvent): void => {
     for (const listener of listeners)
@@ -236,6 +254,17 @@ export const createLedgerEngine = async (options: LedgerEngineOptions): Promise<
     },
     onFlushed: () => schedule(),
     onTransaction: (tx) => emit({ type: 'transactionSeen', tx }),
+    policy: { ...DEFAULT_POLICY, ...options.policy },
+    persistMempool: options.persistMempool !== false,
+    acceptStaleFees: options.acceptStaleFees === true,
+    onMempool: {
+      added: (entry, sequence, origin) => {
+        for (const { added } of watchers) added?.(entry, sequence, origin)
+      },
+      removed: (entry, reason, sequence) => {
+        for (const { removed } of watchers) removed?.(entry, reason, sequence)
+      },
+    },
     ...(checkScripts === undefined ? {} : { checkScripts }),
     ...(scriptCache === undefined ? {} : { scriptCache }),
     ...(assumption === undefined ? {} : { assumption }),
@@ -293,7 +322,7 @@ export const createLedgerEngine = async (options: LedgerEngineOptions): Promise<
     if (bestSeen.failed !== 'none') bestSeen = bestHeader(tree)
     return bestSeen.chainWork > chain.best.chainWork ? bestSeen : chain.best
   }
-  let extraNonce = (options.random?.bytes(3) ?? new Uint8Array(3)).reduce((n, byte) => n * 256 + byte, 0)
+  const firstExtraNonce = (options.random?.bytes(3) ?? new Uint8Array(3)).reduce((n, byte) => n * 256 + byte, 0)
 
   const knownEntry = (hash: BlockHash): HeaderEntry => {
     const entry = tree.entries.get(hash)
@@ -325,62 +354,30 @@ export const createLedgerEngine = async (options: LedgerEngineOptions): Promise<
       return outcome
     })
 
-  const buildOnTip = (scriptPubKey: Uint8Array, transactions: readonly Tx[], fees: bigint): Block => {
-    const parent = tipOf(chain)
-    return buildBlock({ network, parent, now: now(), transactions, fees, scriptPubKey, extraNonce: extraNonce++ & 0x7fff_ffff })
-  }
-  const buildFromPool = (scriptPubKey: Uint8Array): Block => {
-    const choice = chooseTransactions(pool)
-    return buildOnTip(
-      scriptPubKey,
-      choice.entries.map(({ tx }) => tx),
-      choice.fees,
-    )
-  }
-  /** Fees of transactions that may not be in the pool; undefined where an input is unknown. */
-  const feesOf = async (transactions: readonly Tx[]): Promise<bigint | undefined> => {
-    const view = await loadView(
-      chain,
-      transactions.flatMap(({ inputs }) => inputs.map(({ outpoint }) => outpoint)),
-    )
-    const own = new Map(transactions.map((tx) => [txid(tx), tx]))
-    let fees = 0n
-    for (const tx of transactions) {
-      for (const { outpoint } of tx.inputs) {
-        const output = own.get(outpoint.txid)?.outputs[outpoint.vout] ?? view.get(`${outpoint.txid}:${outpoint.vout}`)?.output
-        if (output === undefined) return undefined
-        fees += output.value
+  const mining = createMining({
+    chain,
+    inMemory,
+    gather: async (work) => {
+      busy++
+      try {
+        return await work()
+      } finally {
+        busy--
+        schedule()
+        await durable()
       }
-      for (const { value } of tx.outputs) fees -= value
-    }
-    return fees < 0n ? undefined : fees
-  }
-  const buildExactly = async (scriptPubKey: Uint8Array, transactions: readonly Tx[]): Promise<Block> => {
-    const fees = await feesOf(transactions)
-    if (fees === undefined) throw new GenerateError('bad-txns-inputs-missingorspent')
-    return buildOnTip(scriptPubKey, transactions, Sat(fees))
-  }
-  const work = (block: Block, maxTries?: number): Block => {
-    // Also true where nothing is signed, and where the challenge asks for nothing.
-    const signed = checkSignetSolution(block, network) ? block : options.signBlock?.(block)
-    if (signed === undefined)
-      throw new GenerateError('the blocks of this network are signed, and signingKeys holds too few keys: see signblock')
-    const worked = findNonce(signed, maxTries)
-    if (worked === undefined) throw new GenerateError('no nonce found: the difficulty of this network is out of reach')
-    return worked
-  }
-  const takeOwn = async (block: Block): Promise<Block> => {
-    const outcome = await takeBlock(chain, block)
-    if (outcome.status === 'rejected') throw new GenerateError(outcome.violation.reason)
-    if (outcome.status !== 'connected') throw new GenerateError(`block not on the active chain: ${outcome.status}`)
-    return block
-  }
+    },
+    limits: { ...DEFAULT_TEMPLATE_LIMITS, ...options.template },
+    blockVersion: options.blockVersion,
+    signBlock: options.signBlock,
+    firstExtraNonce,
+  })
 
   const submitTransactions = (transactions: readonly Tx[], take: TakeOptions = {}): Promise<readonly TransactionOutcome[]> =>
-    inQueue(() => takeTransactions(chain, transactions, take))
+    (take.durable === false || take.dryRun === true ? inMemory : inQueue)(() => takeTransactions(chain, transactions, take))
 
   const broadcast = async (transactions: readonly Tx[]): Promise<BroadcastResult> => {
-    const outcomes = await submitTransactions(transactions, { asPackage: transactions.length > 1 })
+    const outcomes = await submitTransactions(transactions, { asPackage: transactions.length > 1, local: true })
     for (const { status, rejection, txid: id } of outcomes) {
       if (status !== 'rejected' || rejection === undefined || rejection.reason === 'txn-already-known') continue
       if ((await readPosition(chain.rows, id)) !== undefined) continue
@@ -389,14 +386,21 @@ export const createLedgerEngine = async (options: LedgerEngineOptions): Promise<
     return { ok: true }
   }
 
+  /** What our own mempool has learnt; where that is too little, what blocks and mempool show. */
+  const feerateFor = (target: number, history: readonly BlockFees[]): number => {
+    const { feerate } = smartFeerate(chain.estimator, target, true)
+    return feerate > 0 ? Math.max(feerate, minFeeratePerKvb(pool, now())) : estimateFeerate(pool, history, target, now())
+  }
   const fees = (): FeeEstimates => {
     const history = feeHistory(chain)
-    const rates = FEE_TARGETS.map((target) => [target, perKw(estimateFeerate(pool, history, target))] as const)
+    const rates = FEE_TARGETS.map((target) => [target, perKw(feerateFor(target, history))] as const)
     return {
       feeratePerKw: Object.fromEntries(rates) as FeeEstimates['feeratePerKw'],
-      minimumFeeratePerKw: perKw(minFeeratePerKvb(pool)),
+      minimumFeeratePerKw: perKw(minFeeratePerKvb(pool, now())),
     }
   }
+
+  const saveFees = (): Promise<void> => store.write([feesWrite(chain.estimator, now())])
 
   /** Brings indices up that are behind, some blocks at a time so that other jobs come between. */
   const catchUp = async (index: ChainIndex): Promise<void> => {
@@ -457,7 +461,7 @@ export const createLedgerEngine = async (options: LedgerEngineOptions): Promise<
     filter: (hash) => readFilter(chain.rows, hash),
     blockBytes: async (hash) => (hash === tree.genesis.hash ? encodeBlock(network.genesis) : loadBlockBytes(chain, hash)),
     undo: (hash) => loadUndo(chain, hash),
-    mempool: () => inOrder(pool).map(({ tx }) => tx),
+    mempool: () => inOrder(pool.entries.values()).map(({ tx }) => tx),
     async coin(outpoint) {
       await settled()
       return [...(await loadView(chain, [outpoint])).values()][0]
@@ -485,33 +489,36 @@ export const createLedgerEngine = async (options: LedgerEngineOptions): Promise<
     },
     broadcast,
     fees,
-    estimateFeeratePerKvb: (target) => estimateFeerate(pool, feeHistory(chain), target),
+    estimator: chain.estimator,
+    watchMempool(listener) {
+      watchers.add(listener)
+      return () => void watchers.delete(listener)
+    },
     submitHeaders,
     submitBlock,
     submitTransactions,
     submitTransaction: async (tx, take) => (await submitTransactions([tx], take))[0] as TransactionOutcome,
-    template: (scriptPubKey, transactions) =>
-      inQueue(async () => (transactions === undefined ? buildFromPool(scriptPubKey) : buildExactly(scriptPubKey, transactions))),
-    async generateToAddress(count, scriptPubKey, maxTries) {
-      const hashes: BlockHash[] = []
-      busy++
-      try {
-        for (let i = 0; i < count; i++) {
-          const block = await inMemory(async () => takeOwn(work(buildFromPool(scriptPubKey), maxTries)))
-          hashes.push(blockHash(block.header))
-        }
-      } finally {
-        busy--
-        schedule()
-      }
-      await durable()
-      return hashes
-    },
-    generateBlock: (scriptPubKey, transactions, submit = true) =>
+    submitPackage: (transactions, take = {}) =>
+      (take.dryRun === true ? inMemory : inQueue)(() => takePackage(chain, transactions, take)),
+    prioritise: (id, change) =>
       inQueue(async () => {
-        const block = work(await buildExactly(scriptPubKey, transactions))
-        return submit ? takeOwn(block) : block
+        prioritise(pool, id, change)
+        chain.dirty.add(id)
       }),
+    reached(id) {
+      if (pool.unbroadcast.delete(id)) chain.dirty.add(id)
+    },
+    holdUnbroadcast(id) {
+      if (!pool.entries.has(id)) return
+      pool.unbroadcast.add(id)
+      chain.dirty.add(id)
+    },
+    announceAgain(id) {
+      const entry = pool.entries.get(id)
+      if (entry !== undefined) emit({ type: 'transactionSeen', tx: entry.tx })
+    },
+    saveFees,
+    ...mining,
     invalidateBlock: (hash) => inQueue(() => invalidate(chain, knownEntry(hash))),
     reconsiderBlock: (hash) => inQueue(() => reconsider(chain, knownEntry(hash))),
     preferBlock: (hash) => inQueue(() => prefer(chain, knownEntry(hash))),
@@ -520,6 +527,7 @@ export const createLedgerEngine = async (options: LedgerEngineOptions): Promise<
       closed = true
       await queue
       await flush(chain)
+      await saveFees().catch((error: unknown) => log.warn({ error: String(error) }, 'fee estimates could not be written'))
     },
   }
 }

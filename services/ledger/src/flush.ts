@@ -9,7 +9,8 @@ import type { Tx } from '@leyden/bitcoin'
 import type { HeaderEntry } from '@leyden/ledger'
 import type { Write } from '@leyden/runtime'
 import { fileWrite, tipWrite } from './chain-rows.ts'
-import { headerRow, mempoolRows, tipOf, type Chain } from './chain.ts'
+import { mempoolRows } from './chain-pool.ts'
+import { headerRow, tipOf, type Chain } from './chain.ts'
 import { pruneToTarget } from './prune.ts'
 
 /** What others may be told once it is durable. */

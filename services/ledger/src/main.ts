@@ -5,12 +5,17 @@ import { fileURLToPath } from 'node:url'
 import { defineCommand, runCommand, showUsage } from 'citty'
 import { pino } from 'pino'
 import { ConfigError, defaultDatadir, loadConfig } from './config.ts'
+import { MEMPOOL_HELP } from './mempool-config.ts'
 import { startLedger } from './daemon.ts'
 import { newKeyCommand, newNetworkCommand } from './new-network.ts'
 
 /** Each flag is also known by its name in lower case, as bitcoind writes them. */
 const text = (name: string, description: string, valueHint: string) =>
   ({ type: 'string', description, valueHint, ...(name === name.toLowerCase() ? {} : { alias: [name.toLowerCase()] }) }) as const
+
+const mempoolFlags = Object.fromEntries(
+  Object.entries(MEMPOOL_HELP).map(([name, [hint, about]]) => [name, text(name, about, hint)]),
+)
 
 const args = {
   datadir: text('datadir', `where the chain is kept (default ${defaultDatadir()})`, 'path'),
@@ -41,6 +46,7 @@ const args = {
   assumeValid: text('assumeValid', "scripts at and below this block need not run; 0 runs all (default: the network's)", 'hash'),
   scriptCacheMib: text('scriptCacheMib', 'memory for known signatures and scripts (default 32)', 'MiB'),
   scriptThreads: text('scriptThreads', 'threads that run scripts; 0 all cores, below 0 all but so many (default 0)', 'number'),
+  ...mempoolFlags,
   logLevel: text('logLevel', 'debug, info, warn, error or silent (default info)', 'level'),
 } as const
 

@@ -255,7 +255,7 @@ describe('signed blocks', () => {
         expect(await follower.engine.submitBlock(await blockAt(signer.engine, height))).toEqual({ status: 'connected' })
       expect((await blockAt(signer.engine, 3)).transactions[0]!.outputs[0]!.value).toBe(1000n)
       await expect(follower.engine.generateToAddress(1, ANYONE)).rejects.toThrow('signingKeys holds too few keys')
-      const unsigned = findNonce(await follower.engine.template(ANYONE)) as Block
+      const unsigned = findNonce((await follower.engine.template(ANYONE)).block) as Block
       expect(await reasonOf(follower.engine, unsigned)).toBe('bad-signet-blksig')
     } finally {
       await Promise.all([signer.stop(), follower.stop()])

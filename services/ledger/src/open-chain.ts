@@ -2,16 +2,8 @@
  * Opening the chain of a store: what it says of itself, its block files, the tree of headers, the mempool of the last run. After a
  * crash, what is stored beyond the tip is connected here.
  */
-import { txid, type BlockHash } from '@leyden/bitcoin'
-import {
-  bestStored,
-  createHeaderTree,
-  createMempool,
-  createScriptCache,
-  restoreEntry,
-  type BlockFees,
-  type HeaderEntry,
-} from '@leyden/ledger'
+import type { BlockHash, Txid } from '@leyden/bitcoin'
+import { bestStored, createHeaderTree, createScriptCache, restoreEntry, type BlockFees, type HeaderEntry } from '@leyden/ledger'
 import { blockFileNumbers, openBlockFiles, recordMagic } from './block-files.ts'
 import { openIndexes } from './chain-indexes.ts'
 import {
@@ -19,15 +11,16 @@ import {
   isFresh,
   readFiles,
   readHeaders,
-  readMempool,
   readTip,
   StoreMismatch,
   type About,
   type StoredBlock,
 } from './chain-rows.ts'
-import { activate, fillPool, settle, tipOf, type Chain, type ChainOptions } from './chain.ts'
+import { fillPool, openPool } from './chain-pool.ts'
+import { activate, settle, tipOf, type Chain, type ChainOptions } from './chain.ts'
 import { createCoinsCache } from './coins-cache.ts'
 import { flush, newFlushes } from './flush.ts'
+import { readFees, readMempool } from './mempool-rows.ts'
 import { rebuild } from './rebuild.ts'
 import { createRowBuffer } from './row-buffer.ts'
 
@@ -64,6 +57,15 @@ export const openChain = async (options: ChainOptions): Promise<Chain> => {
   for (let at: HeaderEntry | undefined = tip; at !== undefined; at = at.parent) active[at.height] = at
   const rows = createRowBuffer(store)
   const maxDirtyBytes = Math.min(MAX_DIRTY_BYTES, Math.floor(cacheBytes / DIRTY_PART))
+  const dirty = new Set<Txid>()
+  const estimator = await readFees(store, options.now(), options.acceptStaleFees)
+  const pool = openPool({
+    policy: options.policy,
+    dirty,
+    estimator,
+    isCurrent: () => isCurrent(chain),
+    listener: options.onMempool,
+  })
   const chain: Chain = {
     options,
     tree,
@@ -74,8 +76,9 @@ export const openChain = async (options: ChainOptions): Promise<Chain> => {
     indexes: await openIndexes(store, rows, options.indexes, tree.genesis, network.genesis, (hash) => tree.entries.get(hash)),
     stored,
     fees,
-    pool: createMempool(),
-    dirty: new Set(),
+    pool,
+    estimator,
+    dirty,
     touched: new Set(),
     doomed: [],
     returned: [],
@@ -90,14 +93,29 @@ export const openChain = async (options: ChainOptions): Promise<Chain> => {
     nextOrder,
     leastOrder,
   }
-  const waiting = await readMempool(store)
-  for (const { tx } of waiting) chain.dirty.add(txid(tx))
-  await fillPool(chain, waiting)
+  if (options.persistMempool) await loadPool(chain)
   await activate(chain)
   settle(chain)
   await flush(chain)
   log.info({ height: tipOf(chain).height, hash: tipOf(chain).hash, mempool: chain.pool.entries.size }, 'chain open')
   return chain
+}
+
+/** Seconds: with an older tip we are behind, and waiting is not the miners' doing. Bitcoin Core's MAX_FEE_ESTIMATION_TIP_AGE. */
+const MAX_CURRENT_AGE = 3 * 3600
+
+const isCurrent = (chain: Chain): boolean =>
+  tipOf(chain) === chain.best && tipOf(chain).header.time >= chain.options.now() - MAX_CURRENT_AGE
+
+/** The mempool of the last run. */
+const loadPool = async (chain: Chain): Promise<void> => {
+  const rows = await readMempool(chain.options.store)
+  for (const row of rows) if (row.delta !== 0n) chain.pool.deltas.set(row.txid, row.delta)
+  await fillPool(
+    chain,
+    rows.flatMap(({ tx, time }) => (tx === undefined ? [] : [{ tx, time }])),
+  )
+  for (const row of rows) if (row.unbroadcast && chain.pool.entries.has(row.txid)) chain.pool.unbroadcast.add(row.txid)
 }
 
 /** Marks a fresh store as this network's, and takes away what is to be built again. Throws StoreMismatch when it is another's, or fresh beside block files that are not. */

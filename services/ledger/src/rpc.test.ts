@@ -303,7 +303,7 @@ describe('the mempool', () => {
   })
 
   it('estimates fees', async () => {
-    expect(await call('estimatesmartfee', 6)).toEqual({ feerate: 0.00001, blocks: 6 })
+    expect(await call('estimatesmartfee', 6)).toEqual({ errors: ['Insufficient data or no feerate found'], blocks: 1 })
     expect((await errorOf('estimatesmartfee', 0))?.message).toBe('Invalid conf_target, must be between 1 and 1008')
     expect((await errorOf('estimatesmartfee', '6'))?.code).toBe(-3)
   })

@@ -102,11 +102,13 @@ export const checkProofOfWork = (header: BlockHeader, network: Network): HeaderE
   meetsProofOfWork(blockHash(header), header.bits, network) ? undefined : 'high-hash'
 
 /** Every rule of a header after `previous`. 'time-too-new' may pass later: do not remember such a header as invalid. */
-export const checkHeader = (header: BlockHeader, context: HeaderContext): HeaderError | undefined => {
+export const checkHeader = (header: BlockHeader, context: HeaderContext): HeaderError | undefined =>
+  checkProofOfWork(header, context.network) ?? checkHeaderAt(header, context)
+
+/** The rules of a header after `previous`, whoever has worked for it. */
+export const checkHeaderAt = (header: BlockHeader, context: HeaderContext): HeaderError | undefined => {
   const { network, previous } = context
   const height = previous.height + 1
-  const work = checkProofOfWork(header, network)
-  if (work !== undefined) return work
   if (header.previousHash !== blockHash(previous.header)) return 'prev-blk-mismatch'
   if (header.bits !== nextWorkRequired(network, previous, header.time, context.headerAt)) return 'bad-diffbits'
   if (header.time <= context.medianTimePast) return 'time-too-old'

@@ -4,6 +4,7 @@
  * changes nothing: what it would ask for does not exist here, or is always so.
  */
 import type { LedgerConfigInput } from '../config.ts'
+import { MEMPOOL_OPTIONS } from './mempool-options.ts'
 import { InitError, type Settings } from './settings.ts'
 
 type ConfigKey = Exclude<keyof LedgerConfigInput, 'datadir' | 'network'>
@@ -250,30 +251,8 @@ export const OPTIONS: Readonly<Record<string, Option>> = {
   whitelistrelay: { to: 'whitelistRelay', read: bool },
 
   // Mempool, relay, mining
-  acceptnonstdtxn: idle(),
-  acceptstalefeeestimates: idle(),
-  blockmaxweight: idle('<n>'),
-  blockmintxfee: idle('<BTC/kvB>'),
-  blockversion: idle('<n>'),
-  bytespersigop: idle('<n>'),
-  checkmempool: idle('<n>'),
-  datacarrier: idle(),
-  datacarriersize: idle('<bytes>'),
-  dustrelayfee: idle('<BTC/kvB>'),
-  incrementalrelayfee: idle('<BTC/kvB>'),
-  limitancestorcount: idle('<n>'),
-  limitancestorsize: idle('<kB>'),
-  limitdescendantcount: idle('<n>'),
-  limitdescendantsize: idle('<kB>'),
-  maxmempool: idle('<MB>'),
+  ...MEMPOOL_OPTIONS,
   maxorphantx: { hint: '<n>', about: 'transactions kept whose parents are not here (default: 100)', to: 'maxOrphans', read: int },
-  mempoolexpiry: idle('<hours>'),
-  mempoolfullrbf: idle(),
-  minrelaytxfee: idle('<BTC/kvB>'),
-  permitbaremultisig: idle(),
-  persistmempool: idle(),
-  persistmempoolv1: idle(),
-  printpriority: idle(),
 
   // RPC
   server: idle(),
@@ -416,6 +395,7 @@ export const configOf = (settings: Settings, defaultPort: number): Partial<Ledge
     (settings.list('bind').length + settings.list('whitebind').length > 0 || settings.text('connect') === undefined)
   return {
     store: 'chainstate',
+    mempoolFile: 'mempool.dat',
     p2pBind: '0.0.0.0',
     ...config,
     ...bindOf(settings),

@@ -22,8 +22,6 @@ import {
   locator,
   medianTimePast,
   minFeeratePerKvb,
-  MIN_RELAY_FEERATE_PER_KVB,
-  withAncestors,
   type HeaderEntry,
   type MempoolEntry,
 } from '@leyden/ledger'
@@ -104,19 +102,23 @@ export const createChainPort = ({ engine, waiting, now, minimumWork, maxTipAge }
   }
 }
 
-export const createPoolPort = ({ pool }: LedgerEngine): PoolPort => ({
-  byTxid: (id) => pool.entries.get(id as Txid),
-  byWtxid(id) {
-    const found = pool.wtxids.get(id as Wtxid)
-    return found === undefined ? undefined : pool.entries.get(found)
-  },
-  all: () => [...pool.entries.values()],
-  compare(a, b) {
-    const count = (entry: { readonly txid: Txid }): number => withAncestors(pool, [entry.txid]).size
-    const [first, second] = [a as MempoolEntry, b as MempoolEntry]
-    return count(first) - count(second) || Number(second.fee * BigInt(first.vsize) - first.fee * BigInt(second.vsize))
-  },
-  minFeeratePerKvb: () => minFeeratePerKvb(pool),
-  minRelayFeeratePerKvb: () => MIN_RELAY_FEERATE_PER_KVB,
-  spread: () => undefined,
-})
+/** `now` in milliseconds. */
+export const createPoolPort = (engine: LedgerEngine, now: () => number): PoolPort => {
+  const { pool } = engine
+  return {
+    byTxid: (id) => pool.entries.get(id as Txid),
+    byWtxid(id) {
+      const found = pool.wtxids.get(id as Wtxid)
+      return found === undefined ? undefined : pool.entries.get(found)
+    },
+    all: () => [...pool.entries.values()],
+    compare(a, b) {
+      const [first, second] = [a as MempoolEntry, b as MempoolEntry]
+      const byFee = Number(second.modifiedFee * BigInt(first.vsize) - first.modifiedFee * BigInt(second.vsize))
+      return first.ancestorCount - second.ancestorCount || byFee
+    },
+    minFeeratePerKvb: () => minFeeratePerKvb(pool, Math.floor(now() / 1000)),
+    minRelayFeeratePerKvb: () => pool.policy.minRelayFeeratePerKvb,
+    spread: (id) => engine.reached(id as Txid),
+  }
+}

@@ -5,7 +5,7 @@
 import { connect, createServer, type Socket } from 'node:net'
 import { bytesToBigintLE, DecodeError, utf8Encode } from '@leyden/codec'
 import { hmacSha256 } from '@leyden/crypto'
-import { blockHash, decodeBlock, encodeBlock, type Block, type BlockHash, type Tx, type Txid } from '@leyden/bitcoin'
+import { blockHash, decodeBlock, encodeBlock, type Block, type BlockHash, type Tx } from '@leyden/bitcoin'
 import { ancestorAt, forkPoint, type HeaderEntry } from '@leyden/ledger'
 import {
   addressText,
@@ -134,11 +134,6 @@ const verdictOf = ({ tx, status, rejection }: TransactionOutcome): TxVerdict => 
   if (status === 'accepted') return { tx, accepted: true }
   const reason = rejection?.reason ?? ''
   const text = rejection?.detail === undefined ? reason : `${reason}, ${rejection.detail}`
-  const lacksWitness =
-    tx.inputs.every(({ witness }) => witness.length === 0) &&
-    /Witness program was passed an empty witness|Witness program hash mismatch/.test(reason)
-  if (lacksWitness) return { tx, accepted: false, kind: 'stripped', reason: text }
-  if (reason === 'bad-txns-nonstandard-inputs') return { tx, accepted: false, kind: 'inputs', reason: text }
   return { tx, accepted: false, kind: rejection?.kind ?? 'policy', reason: text }
 }
 
@@ -178,7 +173,7 @@ export const listenForPeers = async (options: PeerServiceOptions): Promise<PeerS
   const peering = createPeering(
     {
       chain,
-      pool: createPoolPort(engine),
+      pool: createPoolPort(engine, now),
       now,
       random,
       freshNonce,
@@ -333,8 +328,8 @@ export const listenForPeers = async (options: PeerServiceOptions): Promise<PeerS
   const takeTransactions = async (peer: number, transactions: readonly Tx[], job: TxJob): Promise<void> => {
     const outcomes =
       job.purpose === 'package'
-        ? await engine.submitTransactions(transactions, { asPackage: true })
-        : [await engine.submitTransaction(transactions[0] as Tx)]
+        ? await engine.submitTransactions(transactions, { asPackage: true, durable: false })
+        : [await engine.submitTransaction(transactions[0] as Tx, { durable: false })]
     step({ type: 'transactionsTaken', peer, verdicts: outcomes.map(verdictOf), job })
   }
 
@@ -520,7 +515,10 @@ export const listenForPeers = async (options: PeerServiceOptions): Promise<PeerS
   const rebroadcaster = setInterval(() => {
     if (now() < rebroadcastAt) return
     rebroadcastAt = now() + REBROADCAST_MS + random() * REBROADCAST_SPREAD_MS
-    for (const entry of engine.pool.entries.values()) if (isUnbroadcast(entry)) step({ type: 'rebroadcast', tx: entry.tx })
+    for (const id of engine.pool.unbroadcast) {
+      const entry = engine.pool.entries.get(id)
+      if (entry !== undefined) step({ type: 'rebroadcast', tx: entry.tx })
+    }
   }, 1000)
 
   const connectionsOf = (type: ConnectionType): number => [...live.values()].filter(({ state }) => state.type === type).length
@@ -624,6 +622,3 @@ export const listenForPeers = async (options: PeerServiceOptions): Promise<PeerS
     },
   }
 }
-
-/** Nobody has asked for it since it was sent from here. */
-const isUnbroadcast = (entry: { readonly txid: Txid; readonly unbroadcast?: boolean }): boolean => entry.unbroadcast === true

@@ -10,6 +10,7 @@ export const RPC = {
   type: -3,
   invalidAddressOrKey: -5,
   invalidParameter: -8,
+  notConnected: -9,
   nodeAlreadyAdded: -23,
   nodeNotAdded: -24,
   nodeNotConnected: -29,
@@ -146,6 +147,13 @@ export class Arguments {
     return value
   }
 
+  /** Any number. */
+  number(at: number, fallback?: number): number {
+    const value = this.has(at) ? this.#values[at] : fallback
+    if (typeof value !== 'number') throw this.#wrongType(at, 'number')
+    return value
+  }
+
   /** As given, for callers that echo. */
   all(): readonly unknown[] {
     return this.#values
@@ -186,7 +194,7 @@ export class Arguments {
   /** Satoshi per 1000 virtual bytes; 0 in the call means no limit, which is undefined here. */
   maxFeerate(at: number): number | undefined {
     const rate = this.amount(at, 10_000_000n)
-    if (rate > 100_000_000n)
+    if (rate >= 100_000_000n)
       throw new RpcError(RPC.invalidParameter, 'Fee rates larger than or equal to 1BTC/kvB are not accepted')
     return rate === 0n ? undefined : Number(rate)
   }

@@ -21,7 +21,7 @@ import {
   type Network,
   type Tx,
 } from '@leyden/bitcoin'
-import { medianTimePast, totalOf, withAncestors, withDescendants, type HeaderEntry, type MempoolEntry } from '@leyden/ledger'
+import { medianTimePast, signalsReplacement, withAncestors, type HeaderEntry, type MempoolEntry } from '@leyden/ledger'
 import type { LedgerEngine } from '../engine.ts'
 import { btc, type Json } from './json-text.ts'
 import { outputDescriptor } from './descriptor.ts'
@@ -184,30 +184,25 @@ export const blockJson = (
   tx: transactions,
 })
 
-const OPT_IN_SEQUENCE = 0xffff_fffd
-
-/** BIP 125 signals it, or something that it stands on does. All of ours can be replaced; this only says what the transaction says. */
-const signalsReplacement = (entries: Iterable<MempoolEntry>): boolean =>
-  [...entries].some(({ tx }) => tx.version === 3 || tx.inputs.some(({ sequence }) => sequence <= OPT_IN_SEQUENCE))
-
-export const mempoolEntryJson = ({ pool }: LedgerEngine, entry: MempoolEntry): { readonly [name: string]: Json } => {
-  const ancestors = withAncestors(pool, [entry.txid])
-  const above = totalOf(ancestors.values())
-  const below = totalOf(withDescendants(pool, [entry.txid]).values())
-  return {
-    vsize: entry.vsize,
-    weight: entry.weight,
-    time: entry.time,
-    height: entry.height,
-    descendantcount: below.count,
-    descendantsize: below.vsize,
-    ancestorcount: above.count,
-    ancestorsize: above.vsize,
-    wtxid: entry.wtxid,
-    fees: { base: btc(entry.fee), modified: btc(entry.fee), ancestor: btc(above.fee), descendant: btc(below.fee) },
-    depends: [...entry.parents].sort(),
-    spentby: [...entry.children].sort(),
-    'bip125-replaceable': signalsReplacement(ancestors.values()),
-    unbroadcast: false,
-  }
-}
+export const mempoolEntryJson = ({ pool }: LedgerEngine, entry: MempoolEntry): { readonly [name: string]: Json } => ({
+  vsize: entry.vsize,
+  weight: entry.weight,
+  time: entry.time,
+  height: entry.height,
+  descendantcount: entry.descendantCount,
+  descendantsize: entry.descendantVsize,
+  ancestorcount: entry.ancestorCount,
+  ancestorsize: entry.ancestorVsize,
+  wtxid: entry.wtxid,
+  fees: {
+    base: btc(entry.fee),
+    modified: btc(entry.modifiedFee),
+    ancestor: btc(entry.ancestorFee),
+    descendant: btc(entry.descendantFee),
+  },
+  depends: [...entry.parents].map((parent) => parent.txid).sort(),
+  spentby: [...entry.children].map((child) => child.txid).sort(),
+  // BIP 125 signals it, or something that it stands on does. All of ours can be replaced; this only says what the transactions say.
+  'bip125-replaceable': [...withAncestors([entry])].some(({ tx }) => signalsReplacement(tx)),
+  unbroadcast: pool.unbroadcast.has(entry.txid),
+})

@@ -1,5 +1,6 @@
 /** What an RPC method is, and what it may use. */
 import type { LedgerEngine } from '../engine.ts'
+import type { MempoolFileStore } from '../mempool-file.ts'
 import type { PeerService } from '../p2p/server.ts'
 import type { Arguments } from './call.ts'
 import type { Json } from './json.ts'
@@ -13,6 +14,7 @@ export type LogCategories = {
 
 export type RpcContext = {
   readonly engine: LedgerEngine
+  readonly mempoolFile: MempoolFileStore
   /** Milliseconds since 1970. */
   readonly now: () => number
   /** Lets the clock stand still at a moment, milliseconds since 1970; 0 lets it run. */

@@ -1,32 +1,28 @@
-/** Making and taking blocks: Bitcoin Core rpc/mining.cpp. */
+/** Making and taking blocks: Bitcoin Core 28.1 rpc/mining.cpp. */
 import { bytesToHex, hexToBytes } from '@leyden/codec'
 import {
   blockHash,
   decodeAddress,
-  decodeBlock,
   decodeHeader,
+  difficultyInterval,
   encodeBlock,
-  encodeTx,
   HEADER_BYTES,
   isAddressProblem,
   isCoinbase,
-  MAX_BLOCK_SIGOPS_COST,
-  MAX_BLOCK_WEIGHT,
-  targetFromBits,
   Txid,
-  txid,
-  txWeight,
   withReservedValue,
-  wtxid,
-  type Block,
   type Network,
   type Tx,
 } from '@leyden/bitcoin'
-import { isViolation, medianTimePast, type HeaderEntry } from '@leyden/ledger'
+import { ancestorAt, hasDust, isViolation, type HeaderEntry } from '@leyden/ledger'
 import { GenerateError, type LedgerEngine } from '../engine.ts'
 import { parseTx, RPC, RpcError, type Arguments } from './call.ts'
+import { chainName } from './chain-methods.ts'
 import { readDescriptor, scriptOfDescriptor } from './descriptor.ts'
+import { difficulty } from './json.ts'
+import type { Json } from './json-text.ts'
 import type { Methods } from './method.ts'
+import { parseBlock, templateMethods } from './template-methods.ts'
 
 const HEX = /^([0-9a-fA-F]{2})+$/
 
@@ -35,6 +31,8 @@ const scriptOf = (engine: LedgerEngine, address: string, problem: string): Uint8
   if (isAddressProblem(script)) throw new RpcError(RPC.invalidAddressOrKey, problem)
   return script
 }
+
+const NEITHER = 'Error: Invalid address or descriptor'
 
 /** A descriptor, or an address. */
 const outputScript = (engine: LedgerEngine, text: string): Uint8Array => {
@@ -51,9 +49,6 @@ const outputScript = (engine: LedgerEngine, text: string): Uint8Array => {
   return scriptOf(engine, text, NEITHER)
 }
 
-const REPLACED = 'has been replaced by the -generate cli option. Refer to -help for more information.'
-const NEITHER = 'Error: Invalid address or descriptor'
-
 const isNoDescriptor = (text: string, network: Network): boolean => {
   try {
     readDescriptor(text, network)
@@ -63,19 +58,14 @@ const isNoDescriptor = (text: string, network: Network): boolean => {
   }
 }
 
-const MAX_BLOCKS_PER_CALL = 100_000
-
-const checkCount = (count: number): void => {
-  if (count < 0 || count > MAX_BLOCKS_PER_CALL)
-    throw new RpcError(RPC.invalidParameter, `nblocks must be between 0 and ${MAX_BLOCKS_PER_CALL}`)
-}
-
 const generating = async <T>(work: Promise<T>): Promise<T> => {
   try {
     return await work
   } catch (error) {
-    if (error instanceof GenerateError) throw new RpcError(RPC.verify, error.message)
-    throw error
+    if (!(error instanceof GenerateError)) throw error
+    const { message } = error
+    if (message.startsWith('ProcessNewBlock')) throw new RpcError(RPC.internal, message)
+    throw new RpcError(message.startsWith('testBlockValidity') ? RPC.verify : RPC.misc, message)
   }
 }
 
@@ -89,53 +79,53 @@ const listed = (engine: LedgerEngine, list: readonly unknown[]): Tx[] =>
     return parseTx(item, `Transaction decode failed for ${String(item).slice(0, 200)}. Make sure the tx has at least one input.`)
   })
 
-const parseBlock = (args: Arguments): Block => {
-  const hex = args.string(0)
-  if (HEX.test(hex))
-    try {
-      return decodeBlock(hexToBytes(hex))
-    } catch {
-      // Not a block: told below.
-    }
-  throw new RpcError(RPC.deserialization, 'Block decode failed')
+const hashesPerSecond = (engine: LedgerEngine, blocks: number, height: number): number => {
+  const tip = engine.tipEntry()
+  if (blocks < -1 || blocks === 0) throw new RpcError(RPC.invalidParameter, 'Invalid nblocks. Must be a positive number or -1.')
+  if (height < -1 || height > tip.height) throw new RpcError(RPC.invalidParameter, 'Block does not exist at specified height')
+  const last = height >= 0 ? (ancestorAt(tip, height) as HeaderEntry) : tip
+  if (last.height === 0) return 0
+  const wanted = blocks === -1 ? (last.height % difficultyInterval(engine.network)) + 1 : blocks
+  let first = last
+  let earliest = last.header.time
+  let latest = last.header.time
+  for (let i = Math.min(wanted, last.height); i > 0; i--) {
+    first = first.parent as HeaderEntry
+    earliest = Math.min(earliest, first.header.time)
+    latest = Math.max(latest, first.header.time)
+  }
+  if (earliest === latest) return 0
+  return Number((Number(last.chainWork - first.chainWork) / (latest - earliest)).toPrecision(16))
 }
 
-const VB_SIZE_LIMIT = 4_000_000
+const mine = (engine: LedgerEngine, args: Arguments, count: number, script: Uint8Array): Promise<Json> =>
+  generating(engine.generateToAddress(count, script, args.int(2, 1_000_000)))
 
 export const miningMethods: Methods = {
+  ...templateMethods,
   generatetoaddress: {
     params: ['nblocks', 'address', 'maxtries'],
     about: 'Mines blocks at once, the reward to an address.',
-    run({ engine }, args) {
-      const count = args.int(0)
-      const script = scriptOf(engine, args.string(1), 'Error: Invalid address')
-      const tries = args.int(2, 1_000_000)
-      checkCount(count)
-      return generating(engine.generateToAddress(count, script, tries))
-    },
+    run: ({ engine }, args) => mine(engine, args, args.int(0), scriptOf(engine, args.string(1), 'Error: Invalid address')),
   },
   generatetodescriptor: {
     params: ['num_blocks', 'descriptor', 'maxtries'],
-    about: 'Mines blocks at once, the reward to the script of a descriptor.',
-    run({ engine }, args) {
-      const count = args.int(0)
-      const script = scriptOfDescriptor(args.string(1), engine.network)
-      const tries = args.int(2, 1_000_000)
-      checkCount(count)
-      return generating(engine.generateToAddress(count, script, tries))
-    },
+    about: 'Mines blocks at once, the reward to the output of a descriptor.',
+    run: ({ engine }, args) => mine(engine, args, args.int(0), scriptOfDescriptor(args.string(1), engine.network)),
   },
   generate: {
     params: [],
-    about: REPLACED,
-    run() {
-      throw new RpcError(RPC.methodNotFound, `generate\n\n${REPLACED}\n`)
+    about: 'has been replaced by the -generate cli option. Refer to -help for more information.',
+    run: () => {
+      throw new RpcError(
+        RPC.methodNotFound,
+        'generate\n\nhas been replaced by the -generate cli option. Refer to -help for more information.\n',
+      )
     },
   },
   generateblock: {
     params: ['output', 'transactions', 'submit'],
-    about:
-      'Mines one block of exactly these transactions (ids of the mempool, or raw), the reward to an address or a descriptor.',
+    about: 'Mines one block of exactly these transactions (ids of the mempool, or raw), the reward to an address or descriptor.',
     async run({ engine }, args) {
       const script = outputScript(engine, args.string(0))
       const transactions = listed(engine, args.array(1))
@@ -148,10 +138,12 @@ export const miningMethods: Methods = {
     params: ['hexdata', 'dummy'],
     about: 'Takes a block; null when it is on the chain now, else a word for what became of it.',
     async run({ engine }, args) {
-      const block = parseBlock(args)
+      const block = parseBlock(args.string(0))
       const [first] = block.transactions
       if (first === undefined || !isCoinbase(first))
         throw new RpcError(RPC.deserialization, 'Block does not start with a coinbase')
+      const known = engine.tree.entries.get(blockHash(block.header))
+      if (known !== undefined && known.failed !== 'none') return 'duplicate-invalid'
       const parent = engine.tree.entries.get(block.header.previousHash)
       const isSegwit = parent !== undefined && parent.height + 1 >= engine.network.segwitHeight
       const outcome = await engine.submitBlock(isSegwit ? withReservedValue(block) : block)
@@ -174,59 +166,58 @@ export const miningMethods: Methods = {
       return null
     },
   },
-  getblocktemplate: {
-    params: ['template_request'],
-    about: 'What a miner needs for the next block (BIP 22, BIP 23, BIP 145).',
-    async run({ engine }, args) {
-      const { mode, rules } = args.object(0)
-      if (mode !== undefined && mode !== 'template') throw new RpcError(RPC.invalidParameter, 'Invalid mode')
-      if (!Array.isArray(rules) || !rules.includes('segwit'))
-        throw new RpcError(
-          RPC.invalidParameter,
-          'getblocktemplate must be called with the segwit rule set (call with {"rules": ["segwit"]})',
-        )
-      const block = await engine.template(new Uint8Array(0))
-      const { header, transactions } = block
-      const parent = engine.tree.entries.get(header.previousHash) as HeaderEntry
-      const coinbase = transactions[0] as Tx
-      const rest = transactions.slice(1)
-      const places = new Map(rest.map((tx, i) => [txid(tx), i + 1]))
-      const commitment = coinbase.outputs[1]
+  getnetworkhashps: {
+    params: ['nblocks', 'height'],
+    about: 'Hashes per second that the last blocks took, by estimate.',
+    run: ({ engine }, args) => hashesPerSecond(engine, args.int(0, 120), args.int(1, -1)),
+  },
+  getmininginfo: {
+    params: [],
+    about: 'State of mining.',
+    run({ engine }) {
+      const tip = engine.tipEntry()
+      const last = engine.lastMade()
       return {
-        capabilities: ['proposal'],
-        version: header.version,
-        rules: ['csv', '!segwit', 'taproot'],
-        vbavailable: {},
-        vbrequired: 0,
-        previousblockhash: header.previousHash,
-        transactions: rest.map((tx) => {
-          const entry = engine.pool.entries.get(txid(tx))
-          const depends = tx.inputs.map(({ outpoint }) => places.get(outpoint.txid)).filter((place) => place !== undefined)
-          return {
-            data: bytesToHex(encodeTx(tx)),
-            txid: txid(tx),
-            hash: wtxid(tx),
-            depends: [...new Set(depends)],
-            fee: Number(entry?.fee ?? 0n),
-            sigops: entry?.sigopCost ?? 0,
-            weight: txWeight(tx),
-          }
-        }),
-        coinbaseaux: {},
-        coinbasevalue: Number(coinbase.outputs[0]?.value ?? 0n),
-        longpollid: `${header.previousHash}${engine.pool.entries.size}`,
-        target: (targetFromBits(header.bits) ?? 0n).toString(16).padStart(64, '0'),
-        mintime: medianTimePast(parent) + 1,
-        mutable: ['time', 'transactions', 'prevblock'],
-        noncerange: '00000000ffffffff',
-        sigoplimit: MAX_BLOCK_SIGOPS_COST,
-        sizelimit: VB_SIZE_LIMIT,
-        weightlimit: MAX_BLOCK_WEIGHT,
-        curtime: header.time,
-        bits: header.bits.toString(16).padStart(8, '0'),
-        height: parent.height + 1,
-        ...(commitment === undefined ? {} : { default_witness_commitment: bytesToHex(commitment.scriptPubKey) }),
+        blocks: tip.height,
+        ...(last === undefined ? {} : { currentblockweight: last.weight, currentblocktx: last.count }),
+        difficulty: difficulty(tip.header.bits),
+        networkhashps: hashesPerSecond(engine, 120, -1),
+        pooledtx: engine.pool.entries.size,
+        chain: chainName(engine.network),
+        warnings: [],
       }
     },
+  },
+  prioritisetransaction: {
+    params: ['txid', 'dummy', 'fee_delta'],
+    about: 'Adds to the fee of a transaction (satoshi; may be negative) in the eyes of miner and limits: nothing is paid.',
+    async run({ engine }, args) {
+      const id = args.txid(0)
+      const dummy = args.has(1) ? args.number(1) : 0
+      const change = BigInt(args.integer(2))
+      if (dummy !== 0)
+        throw new RpcError(
+          RPC.invalidParameter,
+          'Priority is no longer supported, dummy argument to prioritisetransaction must be 0.',
+        )
+      const { pool } = engine
+      const tx = pool.entries.get(id)?.tx
+      if (tx !== undefined && hasDust(tx, pool.policy.dustFeeratePerKvb))
+        throw new RpcError(RPC.invalidParameter, 'Priority is not supported for transactions with dust outputs.')
+      await engine.prioritise(id, change)
+      return true
+    },
+  },
+  getprioritisedtransactions: {
+    params: [],
+    about: 'What was added to the fees of which transactions.',
+    run: ({ engine: { pool } }) =>
+      Object.fromEntries(
+        [...pool.deltas].map(([id, delta]) => {
+          const entry = pool.entries.get(id)
+          const modified = entry === undefined ? {} : { modified_fee: Number(entry.modifiedFee) }
+          return [id, { fee_delta: Number(delta), in_mempool: entry !== undefined, ...modified }]
+        }),
+      ),
   },
 }

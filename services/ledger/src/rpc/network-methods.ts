@@ -1,6 +1,5 @@
 /** The peers, their addresses and their bans: Bitcoin Core rpc/net.cpp, and getblockfrompeer of rpc/blockchain.cpp. */
 import { hexToBytes } from '@leyden/codec'
-import { INCREMENTAL_FEERATE_PER_KVB, minFeeratePerKvb, MIN_RELAY_FEERATE_PER_KVB } from '@leyden/ledger'
 import {
   addressText,
   ban,
@@ -178,8 +177,8 @@ const infoMethods: Methods = {
           const reachable = name === 'ipv4' || name === 'ipv6' || (name === 'cjdns' && peers.cjdns)
           return { name, limited: !reachable, reachable, proxy: '', proxy_randomize_credentials: false }
         }),
-        relayfee: btc(BigInt(Math.min(MIN_RELAY_FEERATE_PER_KVB, minFeeratePerKvb(engine.pool)))),
-        incrementalfee: btc(BigInt(INCREMENTAL_FEERATE_PER_KVB)),
+        relayfee: btc(BigInt(engine.pool.policy.minRelayFeeratePerKvb)),
+        incrementalfee: btc(BigInt(engine.pool.policy.incrementalFeeratePerKvb)),
         localaddresses: [],
         warnings: [],
       }

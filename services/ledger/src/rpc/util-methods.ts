@@ -1,9 +1,8 @@
-/** Tools: Bitcoin Core rpc/node.cpp, rpc/server.cpp, rpc/signmessage.cpp, rpc/output_script.cpp, and figures of rpc/mining.cpp. */
+/** Tools: Bitcoin Core rpc/node.cpp, rpc/server.cpp, rpc/signmessage.cpp, rpc/output_script.cpp. */
 import { compactSize, concat, encode, equalBytes, utf8Encode } from '@leyden/codec'
 import {
   classifyScript,
   decodeAddress,
-  difficultyInterval,
   emptyKnowledge,
   encodeAddress,
   expandDescriptor,
@@ -13,13 +12,9 @@ import {
   isSolvable,
 } from '@leyden/bitcoin'
 import { ecdsaRecover, ecdsaSignRecoverable, hash160, pointUncompress, sha256d } from '@leyden/crypto'
-import { ancestorAt, type HeaderEntry } from '@leyden/ledger'
-import type { LedgerEngine } from '../engine.ts'
 import { LOG_CATEGORIES } from '../bitcoind/debug-log.ts'
 import { kindOf, RPC, RpcError } from './call.ts'
-import { chainName } from './chain-methods.ts'
 import { readDescriptor, readRange } from './descriptor.ts'
-import { difficulty } from './json.ts'
 import type { Json } from './json-text.ts'
 import type { Method, Methods } from './method.ts'
 import { readKey } from './raw-methods.ts'
@@ -35,25 +30,6 @@ const messageHash = (message: string): Uint8Array => sha256d(concat(varString('B
 /** First byte of a signature: this, the recovery id, and 4 for a compressed key. BIP 137. */
 const SIGNATURE_HEADER = 27
 
-const hashesPerSecond = (engine: LedgerEngine, blocks: number, height: number): number => {
-  const tip = engine.tipEntry()
-  if (blocks < -1 || blocks === 0) throw new RpcError(RPC.invalidParameter, 'Invalid nblocks. Must be a positive number or -1.')
-  if (height < -1 || height > tip.height) throw new RpcError(RPC.invalidParameter, 'Block does not exist at specified height')
-  const last = height >= 0 ? (ancestorAt(tip, height) as HeaderEntry) : tip
-  if (last.height === 0) return 0
-  const wanted = blocks === -1 ? (last.height % difficultyInterval(engine.network)) + 1 : blocks
-  let first = last
-  let earliest = last.header.time
-  let latest = last.header.time
-  for (let i = Math.min(wanted, last.height); i > 0; i--) {
-    first = first.parent as HeaderEntry
-    earliest = Math.min(earliest, first.header.time)
-    latest = Math.max(latest, first.header.time)
-  }
-  if (earliest === latest) return 0
-  return Number((Number(last.chainWork - first.chainWork) / (latest - earliest)).toPrecision(16))
-}
-
 const MAX_MOCK_TIME = 9_223_372_036
 
 const echo: Method = {
@@ -63,26 +39,6 @@ const echo: Method = {
 }
 
 export const utilMethods: Methods = {
-  getnetworkhashps: {
-    params: ['nblocks', 'height'],
-    about: 'Hashes per second that the last blocks took, by estimate.',
-    run: ({ engine }, args) => hashesPerSecond(engine, args.int(0, 120), args.int(1, -1)),
-  },
-  getmininginfo: {
-    params: [],
-    about: 'State of mining.',
-    run({ engine }) {
-      const tip = engine.tipEntry()
-      return {
-        blocks: tip.height,
-        difficulty: difficulty(tip.header.bits),
-        networkhashps: hashesPerSecond(engine, 120, -1),
-        pooledtx: engine.pool.entries.size,
-        chain: chainName(engine.network),
-        warnings: [],
-      }
-    },
-  },
   setmocktime: {
     params: ['timestamp'],
     about: 'Lets the clock stand still at a time in seconds, 0 lets it run (regtest only).',

@@ -1,0 +1,207 @@
+/**
+ * Making blocks on the tip: templates from the mempool, blocks of chosen transactions, and work where it is cheap.
+ * Bitcoin Core 28.1 node/miner.cpp, rpc/mining.cpp (generateBlocks), validation.cpp (TestBlockValidity).
+ */
+import {
+  blockHash,
+  checkBlock,
+  checkHeaderAt,
+  checkSignetSolution,
+  outpointKey,
+  Sat,
+  txid,
+  type Block,
+  type BlockHash,
+  type Tx,
+} from '@leyden/bitcoin'
+import {
+  blockViolation,
+  buildBlock,
+  checkBlockAbove,
+  checkScriptsHere,
+  chooseTransactions,
+  coinsNeeded,
+  connectCoins,
+  draftEntry,
+  findNonce,
+  headerAt,
+  isViolation,
+  medianTimePast,
+  scriptViolation,
+  type BlockViolation,
+  type HeaderEntry,
+  type TemplateLimits,
+} from '@leyden/ledger'
+import { loadView, passedAt, takeBlock, tipOf, type Chain } from './chain.ts'
+
+/** A block was made and not taken: the reason is a bug, a bad transaction given by the caller, or difficulty out of reach. */
+export class GenerateError extends Error {
+  constructor(detail: string) {
+    super(detail)
+    this.name = 'GenerateError'
+  }
+}
+
+/** A block that nobody has worked for yet. */
+export type BlockTemplate = {
+  readonly block: Block
+  readonly parent: HeaderEntry
+  /** Of each transaction after the coinbase: satoshi, and signature operations. */
+  readonly fees: readonly bigint[]
+  readonly sigopCosts: readonly number[]
+}
+
+export type MiningOptions = {
+  readonly chain: Chain
+  /** Runs a job when no other is under way. What it changed is in memory then. */
+  readonly inMemory: <T>(job: () => Promise<T>) => Promise<T>
+  /** Runs work of several jobs, and resolves when all that they changed is durable. */
+  readonly gather: <T>(work: () => Promise<T>) => Promise<T>
+  readonly limits: TemplateLimits
+  /** What headers carry instead of the usual version. For tests. */
+  readonly blockVersion?: number | undefined
+  /** Puts the solution of a signed network into a block of ours; undefined when our keys do not suffice. */
+  readonly signBlock?: ((block: Block) => Block | undefined) | undefined
+  readonly firstExtraNonce: number
+}
+
+export interface Mining {
+  template(scriptPubKey: Uint8Array): Promise<BlockTemplate>
+  /** Mines up to so many blocks, fewer when `maxTries` hashes do not suffice. Throws {@link GenerateError}. */
+  generateToAddress(count: number, scriptPubKey: Uint8Array, maxTries?: number): Promise<BlockHash[]>
+  /** Mines one block of exactly these transactions. Throws {@link GenerateError}. */
+  generateBlock(scriptPubKey: Uint8Array, transactions: readonly Tx[], submit?: boolean): Promise<Block>
+  /** Which rule a block on the tip would break, whoever works for it: proof of work and a signet's signature are not asked. */
+  testBlock(block: Block): Promise<BlockViolation | undefined>
+  /** Weight and number of transactions of the block made last; undefined before the first. */
+  lastMade(): { readonly weight: number; readonly count: number } | undefined
+}
+
+const DEFAULT_MAX_TRIES = 1_000_000
+
+/** Fees of transactions that may not be in the mempool; 0 where an input is unknown or too little. */
+const feesOf = async (chain: Chain, transactions: readonly Tx[]): Promise<Sat> => {
+  const view = await loadView(
+    chain,
+    transactions.flatMap(({ inputs }) => inputs.map(({ outpoint }) => outpoint)),
+  )
+  const own = new Map(transactions.map((tx) => [txid(tx), tx]))
+  let fees = 0n
+  for (const tx of transactions) {
+    for (const { outpoint } of tx.inputs) {
+      const output = own.get(outpoint.txid)?.outputs[outpoint.vout] ?? view.get(outpointKey(outpoint))?.output
+      if (output === undefined) return Sat(0n)
+      fees += output.value
+    }
+    for (const { value } of tx.outputs) fees -= value
+  }
+  return Sat(fees < 0n ? 0n : fees)
+}
+
+/** Checks a block that would stand on the tip, all but the work for it. */
+const test = async (chain: Chain, block: Block): Promise<BlockViolation | undefined> => {
+  const { options } = chain
+  const { network } = options
+  const parent = tipOf(chain)
+  if (block.header.previousHash !== parent.hash) return blockViolation('inconclusive-not-best-prevblk')
+  const context = {
+    network,
+    previous: parent,
+    medianTimePast: medianTimePast(parent),
+    now: options.now(),
+    headerAt: (height: number) => headerAt(parent, height),
+  }
+  const broken = checkHeaderAt(block.header, context) ?? checkBlock(block, network, false)
+  if (broken !== undefined) return blockViolation(broken)
+  const above = checkBlockAbove(block, network, parent)
+  if (above !== undefined) return above
+  const view = await loadView(chain, coinsNeeded(block))
+  const entry = draftEntry(block.header, parent)
+  const result = connectCoins(block, { network, entry, view, scriptsPassed: passedAt(chain, entry.height) })
+  if (isViolation(result)) return result
+  const failed = await (options.checkScripts ?? checkScriptsHere)(result.scripts)
+  return failed === undefined ? undefined : scriptViolation(result.scripts, failed)
+}
+
+export const createMining = (given: MiningOptions): Mining => {
+  const { chain, inMemory, gather, limits, blockVersion, signBlock, firstExtraNonce } = given
+  const { options, pool } = chain
+  let extraNonce = firstExtraNonce
+  let last: { weight: number; count: number } | undefined
+
+  const build = (scriptPubKey: Uint8Array, transactions: readonly Tx[], fees: bigint): Block =>
+    buildBlock({
+      network: options.network,
+      parent: tipOf(chain),
+      now: options.now(),
+      transactions,
+      fees,
+      scriptPubKey,
+      extraNonce: extraNonce++ & 0x7fff_ffff,
+      ...(blockVersion === undefined ? {} : { version: blockVersion }),
+    })
+
+  const fromPool = (scriptPubKey: Uint8Array): BlockTemplate => {
+    const parent = tipOf(chain)
+    const place = { height: parent.height + 1, medianTimePast: medianTimePast(parent) }
+    const { entries, fees, weight } = chooseTransactions(pool, place, limits)
+    last = { weight, count: entries.length }
+    const block = build(
+      scriptPubKey,
+      entries.map(({ tx }) => tx),
+      fees,
+    )
+    return { block, parent, fees: entries.map(({ fee }) => fee), sigopCosts: entries.map(({ sigopCost }) => sigopCost) }
+  }
+
+  /** Undefined when `tries` hashes do not suffice. */
+  const work = (block: Block, tries: number): Block | undefined => {
+    // Also true where nothing is signed, and where the challenge asks for nothing.
+    const signed = checkSignetSolution(block, options.network) ? block : signBlock?.(block)
+    if (signed === undefined)
+      throw new GenerateError('the blocks of this network are signed, and signingKeys holds too few keys: see signblock')
+    return findNonce(signed, tries)
+  }
+
+  const take = async (block: Block): Promise<void> => {
+    const outcome = await takeBlock(chain, block)
+    if (outcome.status !== 'connected') throw new GenerateError('ProcessNewBlock, block not accepted')
+  }
+
+  return {
+    template: (scriptPubKey) => inMemory(async () => fromPool(scriptPubKey)),
+    generateToAddress: (count, scriptPubKey, maxTries = DEFAULT_MAX_TRIES) =>
+      gather(async () => {
+        const hashes: BlockHash[] = []
+        let tries = maxTries
+        while (hashes.length < count) {
+          const made = await inMemory(async () => {
+            const worked = work(fromPool(scriptPubKey).block, tries)
+            if (worked !== undefined) await take(worked)
+            return worked
+          })
+          if (made === undefined) break
+          tries -= made.header.nonce
+          hashes.push(blockHash(made.header))
+        }
+        return hashes
+      }),
+    generateBlock: (scriptPubKey, transactions, submit = true) =>
+      gather(() =>
+        inMemory(async () => {
+          const block = build(scriptPubKey, transactions, await feesOf(chain, transactions))
+          const broken = await test(chain, block)
+          if (broken !== undefined) {
+            const detail = broken.detail === undefined ? '' : `, ${broken.detail}`
+            throw new GenerateError(`testBlockValidity failed: ${broken.reason}${detail}`)
+          }
+          const worked = work(block, DEFAULT_MAX_TRIES)
+          if (worked === undefined) throw new GenerateError('Failed to make block.')
+          if (submit) await take(worked)
+          return worked
+        }),
+      ),
+    testBlock: (block) => inMemory(() => test(chain, block)),
+    lastMade: () => last,
+  }
+}
