@@ -19,7 +19,7 @@ const MAX_GETBLOCKS = 500
 const MAX_ANNOUNCED = 8
 
 /** Whether its age and its work let a block outside the active chain be given. */
-const isServed = ({ ports: { chain } }: Peering, entry: ChainEntry): boolean => {
+export const isServed = ({ ports: { chain } }: Peering, entry: ChainEntry): boolean => {
   if (chain.isActive(entry)) return true
   const best = chain.bestHeader()
   if (chain.isInvalid(entry) || !chain.isComplete(entry)) return false

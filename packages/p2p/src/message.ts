@@ -1,10 +1,24 @@
 /**
  * Messages of Bitcoin's P2P protocol, version 70016, as codecs. Bitcoin Core protocol.h, net_processing.cpp; BIP 31, 35, 130, 133,
- * 144, 152 (sendcmpct alone), 155, 339. Only what this node says or acts on; any other command is `unknown`.
+ * 144, 152 (sendcmpct alone), 155, 157, 339. Only what this node says or acts on; any other command is `unknown`.
  * Every list has the cap that Bitcoin Core enforces: over it nothing is read, and `count` tells how many were claimed.
  */
-import { compactSize, DecodeError, map, Reader, struct, u16, u32le, u64le, u8, utf8Encode, Writer } from '@leyden/codec'
-import { bytes, type Codec, type Infer } from '@leyden/codec'
+import {
+  array,
+  bytes,
+  compactSize,
+  DecodeError,
+  map,
+  Reader,
+  sized,
+  struct,
+  u16,
+  u32le,
+  u64le,
+  u8,
+  utf8Encode,
+} from '@leyden/codec'
+import { Writer, type Codec, type Infer } from '@leyden/codec'
 import { blockCodec, BlockHash, hashFromHex, hashToHex, headerCodec, txCodec, type BlockHeader } from '@leyden/bitcoin'
 import { addressesV1, addressesV2 } from './address-codec.ts'
 
@@ -166,6 +180,12 @@ const headers: Codec<{ readonly headers: readonly BlockHeader[]; readonly count?
 
 const ping = struct({ nonce: u64le })
 
+const filterHash = bytes(32)
+const filterRange = struct({ filterType: u8, startHeight: u32le, stop: blockHash })
+/** So many filter headers, or hashes of filters, may come in one message. */
+const MAX_FILTER_HASHES = 2000
+const MAX_CHECKPOINTS = 100_000
+
 const codecs = {
   version,
   verack: nothing,
@@ -195,6 +215,17 @@ const codecs = {
   tx: struct({ tx: txCodec }),
   feefilter: struct({ feeratePerKvb: u64le }),
   mempool: nothing,
+  getcfilters: filterRange,
+  getcfheaders: filterRange,
+  getcfcheckpt: struct({ filterType: u8, stop: blockHash }),
+  cfilter: struct({ filterType: u8, block: blockHash, filter: sized(compactSize, 4_000_000) }),
+  cfheaders: struct({
+    filterType: u8,
+    stop: blockHash,
+    previous: filterHash,
+    hashes: array(filterHash, compactSize, MAX_FILTER_HASHES),
+  }),
+  cfcheckpt: struct({ filterType: u8, stop: blockHash, headers: array(filterHash, compactSize, MAX_CHECKPOINTS) }),
 } as const
 
 type Codecs = typeof codecs

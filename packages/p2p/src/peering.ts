@@ -7,6 +7,7 @@
 import type { Block, BlockHash, BlockHeader, Tx, Txid, Wtxid } from '@leyden/bitcoin'
 import type { Addrman } from './addrman.ts'
 import type { BanList } from './ban.ts'
+import type { FilterQuery } from './filter-relay.ts'
 import type { Outgoing } from './message.ts'
 import type { Endpoint, TimedAddress } from './net-address.ts'
 import { createOrphanage, type Orphanage } from './orphanage.ts'
@@ -128,6 +129,8 @@ export type Effect =
   | { readonly type: 'takeTransactions'; readonly peer: number; readonly transactions: readonly Tx[]; readonly job: TxJob }
   /** Answered by `blockRead`. */
   | { readonly type: 'readBlock'; readonly peer: number; readonly hash: BlockHash; readonly witness: boolean }
+  /** Answered by `filtersRead`. */
+  | { readonly type: 'readFilters'; readonly peer: number; readonly query: FilterQuery }
 
 export type Peering = {
   readonly ports: PeeringPorts

@@ -25,10 +25,11 @@ import {
   relaxStalling,
   type BlockVerdict,
 } from './download.ts'
+import { filtersRead, receiveFilterRequest } from './filter-relay.ts'
 import { receiveHandshake, sayVersion } from './handshake.ts'
 import { checkHeadersDeadline, receiveHeaders, saySendHeaders, startHeaders } from './header-sync.ts'
 import { checkSilence, keepAlive, receivePing, receivePong, type Traffic } from './keepalive.ts'
-import type { Message } from './message.ts'
+import type { Message, Outgoing } from './message.ts'
 import { isLocal } from './net-address.ts'
 import { checkChainSync, checkOutbound } from './outbound-eviction.ts'
 import { createPeer, isInbound, may, type PeerOptions, type PeerState } from './peer.ts'
@@ -73,6 +74,7 @@ export type PeeringInput =
   | { readonly type: 'blockTaken'; readonly peer: number; readonly verdict: BlockVerdict }
   | { readonly type: 'transactionsTaken'; readonly peer: number; readonly verdicts: readonly TxVerdict[]; readonly job: TxJob }
   | { readonly type: 'blockRead'; readonly peer: number; readonly hash: BlockHash; readonly payload: Uint8Array | undefined }
+  | { readonly type: 'filtersRead'; readonly peer: number; readonly messages: readonly Outgoing[] }
   | { readonly type: 'tipChanged' }
   /** A block of the active chain, after the tip has moved over it. */
   | { readonly type: 'blockConnected'; readonly block: Block }
@@ -88,16 +90,11 @@ export const canTake = (peer: PeerState): 'any' | 'block' | 'none' => {
 }
 
 const UNSUPPORTED_BLOOM = new Set(['filterload', 'filteradd', 'filterclear'])
-const UNSUPPORTED_FILTERS = new Set(['getcfilters', 'getcfheaders', 'getcfcheckpt'])
 
 const receiveUnknown = (peering: Peering, peer: PeerState, command: string): void => {
   if (UNSUPPORTED_BLOOM.has(command)) {
     note(peering, `${command} received despite not offering bloom services from peer=${peer.id}; disconnecting`)
     return close(peering, peer, `${command} without bloom services`)
-  }
-  if (UNSUPPORTED_FILTERS.has(command)) {
-    note(peering, `peer ${peer.id} requested unsupported block filter type: 0`)
-    return close(peering, peer, `${command} without compact filters`)
   }
   note(peering, `Unknown command "${command}" from peer=${peer.id}`)
 }
@@ -136,6 +133,10 @@ const receive = (peering: Peering, peer: PeerState, message: Message, size: numb
       return receivePong(peering, peer, message.nonce, size)
     case 'feefilter':
       return receiveFeeFilter(peering, peer, message.feeratePerKvb)
+    case 'getcfilters':
+    case 'getcfheaders':
+    case 'getcfcheckpt':
+      return receiveFilterRequest(peering, peer, message)
     case 'unknown':
       return receiveUnknown(peering, peer, message.command)
     default:
@@ -256,6 +257,7 @@ const take = (peering: Peering, input: PeeringInput): void => {
   if (peer === undefined) return
   if (input.type === 'disconnected') disconnected(peering, peer)
   else if (input.type === 'message') receive(peering, peer, input.message, input.size)
+  else if (input.type === 'filtersRead') filtersRead(peering, peer, input.messages)
   else if (input.type === 'blockRead') blockRead(peering, peer, input.hash, input.payload)
   else if (input.type === 'undecodable') {
     note(peering, `received: ${input.command} (${input.size} bytes) peer=${peer.id}`)

@@ -113,6 +113,8 @@ export const configSchema = z
     peerTimeout: z.coerce.number().int().min(1).max(1_000_000_000).default(60),
     /** Milliseconds for a connection to come about. */
     dialTimeout: z.coerce.number().int().min(1).max(600_000).default(5000),
+    /** Give block filters to light clients (BIP 157); needs blockFilterIndex. */
+    peerBlockFilters: flag.default(false),
     /** Seconds of a ban that says nothing else. */
     banTime: z.coerce.number().int().min(1).default(DEFAULT_BAN_SECONDS),
     /** Take and relay no transactions of peers, but of those that may. */

@@ -68,6 +68,13 @@ const prune: Read = (settings, name) => {
   return value
 }
 
+/** Of no use without the index that they come from. */
+const peerFilters: Read = (settings, name) => {
+  const wanted = settings.bool(name)
+  if (wanted === true && !settings.list('blockfilterindex').some((type) => type !== '0'))
+    throw new InitError('Cannot set -peerblockfilters without -blockfilterindex.')
+  return wanted
+}
 /** A negative number means none. */
 const connections: Read = (settings, name) => {
   const count = settings.int(name)
@@ -224,7 +231,11 @@ export const OPTIONS: Readonly<Record<string, Option>> = {
   networkactive: { about: 'whether the network is on (default: 1)', to: 'networkActive', read: bool },
   onion: idle('<ip:port>'),
   onlynet: idle('<net>'),
-  peerblockfilters: idle(),
+  peerblockfilters: {
+    about: 'give block filters to light clients; needs -blockfilterindex',
+    to: 'peerBlockFilters',
+    read: peerFilters,
+  },
   peerbloomfilters: idle(),
   peertimeout: {
     hint: '<seconds>',

@@ -46,5 +46,6 @@ export const peerOptionsOf = (config: LedgerConfig, network: Network): Chosen =>
     deterministicBook: config.testOptions.includes('addrman'),
     cjdns: config.cjdnsReachable,
     banSeconds: config.banTime,
+    servesFilters: config.peerBlockFilters,
   }
 }

@@ -28,6 +28,7 @@ import {
   type ConnectionType,
   type Effect,
   type Endpoint,
+  type FilterQuery,
   type PeeringInput,
   type PeerState,
   type Permission,
@@ -42,6 +43,7 @@ import { listenOn } from '../listen.ts'
 import { openBook, type Book } from './book.ts'
 import { createChainPort, createPoolPort } from './chain-port.ts'
 import { createConnection, endpointOfSocket, plainHost, type BufferLimits, type PeerConnection } from './connection.ts'
+import { filterMessages } from './filters.ts'
 import { createOutbound, limitsFor, resolveName } from './outbound.ts'
 import { permissionsFor, type Grants } from './permissions.ts'
 import { createUploadTarget, type UploadState } from './upload.ts'
@@ -83,6 +85,8 @@ export type PeerServiceOptions = {
   readonly deterministicBook: boolean
   readonly cjdns: boolean
   readonly banSeconds: number
+  /** Give block filters to light clients, where their index is kept. */
+  readonly servesFilters: boolean
   readonly log: Log
 }
 
@@ -168,7 +172,11 @@ export const listenForPeers = async (options: PeerServiceOptions): Promise<PeerS
   const waiting = createWaitingBlocks()
   const upload = createUploadTarget(options.maxUploadBytes, now)
   const isPruning = engine.storage().pruning !== 'off'
-  const services = SERVICE.witness | SERVICE.networkLimited | (isPruning ? 0n : SERVICE.network)
+  const services =
+    SERVICE.witness |
+    SERVICE.networkLimited |
+    (isPruning ? 0n : SERVICE.network) |
+    (options.servesFilters ? SERVICE.compactFilters : 0n)
   const chain = createChainPort({ engine, waiting, now, minimumWork: options.minimumWork, maxTipAge: options.maxTipAge })
   const peering = createPeering(
     {
@@ -258,6 +266,8 @@ export const listenForPeers = async (options: PeerServiceOptions): Promise<PeerS
         return inBackground(takeTransactions(effect.peer, effect.transactions, effect.job))
       case 'readBlock':
         return inBackground(readBlock(effect.peer, effect.hash, effect.witness))
+      case 'readFilters':
+        return inBackground(readFilters(effect.peer, effect.query))
       default:
     }
   }
@@ -338,6 +348,9 @@ export const listenForPeers = async (options: PeerServiceOptions): Promise<PeerS
     const payload = stored === undefined || witness ? stored : encodeBlock(withoutWitness(decodeBlock(stored)))
     step({ type: 'blockRead', peer, hash, payload })
   }
+
+  const readFilters = async (peer: number, query: FilterQuery): Promise<void> =>
+    step({ type: 'filtersRead', peer, messages: await filterMessages(engine, query) })
 
   const end = (id: number, reason: string): void => {
     const one = live.get(id)
