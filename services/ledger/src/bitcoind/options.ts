@@ -140,9 +140,13 @@ export const OPTIONS: Readonly<Record<string, Option>> = {
     hint: '<hex>',
     about: 'work that a chain must have before its blocks are fetched',
     to: 'minimumChainWork',
-    read: text,
+    read: (settings, name) => {
+      const value = settings.text(name)
+      if (value !== undefined && !/^(0x)?[0-9a-fA-F]{1,64}$/.test(value))
+        throw new InitError(`Invalid non-hex (${value}) minimum chain work value specified`)
+      return value
+    },
   },
-  checkpoints: idle(),
   maxtipage: { hint: '<seconds>', about: 'with an older tip the ledger is still catching up', to: 'maxTipAge', read: int },
   mocktime: { hint: '<seconds>', about: 'the clock stands still at this time, seconds since 1970', to: 'mockTime', read: int },
   stopatheight: idle('<height>'),
