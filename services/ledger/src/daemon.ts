@@ -259,6 +259,7 @@ export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT, s
         userAgent,
         peers,
         stop: () => void stop(),
+        signers,
         stopping: stopping.signal,
         logPath: sink.logPath ?? '',
         logCategories: sink.logCategories ?? NO_CATEGORIES,

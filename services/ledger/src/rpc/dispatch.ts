@@ -4,6 +4,7 @@
  */
 import type { Log } from '@leyden/runtime'
 import { RPC, RpcError } from './call.ts'
+import { blockSigningMethods } from './block-signing-methods.ts'
 import { chainMethods } from './chain-methods.ts'
 import { jsonText, type Json } from './json-text.ts'
 import { mempoolMethods } from './mempool-methods.ts'
@@ -44,6 +45,7 @@ const help: Method = {
 }
 
 const table: Methods = {
+  ...blockSigningMethods,
   ...chainMethods,
   ...mempoolMethods,
   ...miningMethods,

@@ -21,6 +21,8 @@ export type RpcContext = {
   readonly setTime: (ms: number) => void
   readonly startedAtMs: number
   readonly userAgent: string
+  /** Secrets of the keys that sign blocks, where blocks are signed. */
+  readonly signers: readonly Uint8Array[]
   readonly peers: PeerService
   /** Ends the process in an orderly way, after the answers under way have left. */
   readonly stop: () => void

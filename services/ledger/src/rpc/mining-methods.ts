@@ -15,7 +15,7 @@ import {
   type Tx,
 } from '@leyden/bitcoin'
 import { ancestorAt, hasDust, isViolation, type HeaderEntry } from '@leyden/ledger'
-import { GenerateError, type LedgerEngine } from '../engine.ts'
+import { GenerateError, type BlockOutcome, type LedgerEngine } from '../engine.ts'
 import { parseTx, RPC, RpcError, type Arguments } from './call.ts'
 import { chainName } from './chain-methods.ts'
 import { readDescriptor, scriptOfDescriptor } from './descriptor.ts'
@@ -26,7 +26,8 @@ import { parseBlock, templateMethods } from './template-methods.ts'
 
 const HEX = /^([0-9a-fA-F]{2})+$/
 
-const scriptOf = (engine: LedgerEngine, address: string, problem: string): Uint8Array => {
+/** The output script of an address of this network; `problem` is told when it is none. */
+export const scriptOf = (engine: LedgerEngine, address: string, problem: string): Uint8Array => {
   const script = decodeAddress(address, engine.network)
   if (isAddressProblem(script)) throw new RpcError(RPC.invalidAddressOrKey, problem)
   return script
@@ -101,6 +102,13 @@ const hashesPerSecond = (engine: LedgerEngine, blocks: number, height: number): 
 const mine = (engine: LedgerEngine, args: Arguments, count: number, script: Uint8Array): Promise<Json> =>
   generating(engine.generateToAddress(count, script, args.int(2, 1_000_000)))
 
+/** What became of a block, in the words of BIP 22. */
+export const outcomeOf = (outcome: BlockOutcome): Json => {
+  if (outcome.status === 'connected') return null
+  if (outcome.status === 'rejected') return outcome.violation.reason
+  return outcome.status === 'side' ? 'inconclusive' : 'duplicate'
+}
+
 export const miningMethods: Methods = {
   ...templateMethods,
   generatetoaddress: {
@@ -147,9 +155,7 @@ export const miningMethods: Methods = {
       const parent = engine.tree.entries.get(block.header.previousHash)
       const isSegwit = parent !== undefined && parent.height + 1 >= engine.network.segwitHeight
       const outcome = await engine.submitBlock(isSegwit ? withReservedValue(block) : block)
-      if (outcome.status === 'connected') return null
-      if (outcome.status === 'rejected') return outcome.violation.reason
-      return outcome.status === 'side' ? 'inconclusive' : 'duplicate'
+      return outcomeOf(outcome)
     },
   },
   submitheader: {
