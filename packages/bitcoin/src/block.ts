@@ -3,7 +3,7 @@
  * Rules are in consensus/. Only the form is checked when decoding: any block that consensus could accept decodes.
  * A merkle root alone does not name a list of transactions (CVE-2012-2459): see merkleTree's `mutated`.
  */
-import { compactSize, concat, DecodeError, Reader, Writer, type Codec } from '@leyden/codec'
+import { compactSize, concat, DecodeError, equalBytes, Reader, Writer, type Codec } from '@leyden/codec'
 import { sha256d } from '@leyden/crypto'
 import { blockHashFromBytes, blockHashToBytes, hashFromHex, hashToHex, type BlockHash, type Txid, type Wtxid } from './ids.ts'
 import { compactSizeLength, txBaseSize, txCodec, txTotalSize, type Tx } from './tx.ts'
@@ -100,19 +100,20 @@ export const blockHash = (header: BlockHeader): BlockHash => {
  * No leaves: 32 zero bytes.
  */
 export const merkleTree = (leaves: readonly Uint8Array[]): { root: Uint8Array; mutated: boolean } => {
-  let level = [...leaves]
+  if (leaves.length === 0) return { root: new Uint8Array(32), mutated: false }
+  // One piece of memory for all levels, each written over the one below it; room for the copy of a last hash without a neighbour
+  const hashes = new Uint8Array(32 * (leaves.length + 1))
+  leaves.forEach((leaf, i) => hashes.set(leaf, 32 * i))
   let mutated = false
-  while (level.length > 1) {
-    const next: Uint8Array[] = []
-    for (let i = 0; i < level.length; i += 2) {
-      const left = level[i]!
-      const right = level[i + 1]
-      if (right !== undefined && left.every((byte, at) => byte === right[at])) mutated = true
-      next.push(sha256d(concat(left, right ?? left)))
+  for (let count = leaves.length; count > 1; count = (count + 1) >>> 1) {
+    if (count % 2 === 1) hashes.copyWithin(32 * count, 32 * (count - 1), 32 * count)
+    for (let i = 0; i < count; i += 2) {
+      const pair = hashes.subarray(32 * i, 32 * (i + 2))
+      if (i + 1 < count && equalBytes(pair.subarray(0, 32), pair.subarray(32))) mutated = true
+      hashes.set(sha256d(pair), 16 * i)
     }
-    level = next
   }
-  return { root: level[0] ?? new Uint8Array(32), mutated }
+  return { root: hashes.slice(0, 32), mutated }
 }
 
 /** Root over ids (txids for the header, wtxids for the witness root), as display hex. */

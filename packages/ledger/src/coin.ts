@@ -3,7 +3,7 @@
  * A view holds exactly the coins that one step may touch: the edge loads what `coinsNeeded` names, the step never asks a database.
  */
 import { compactSize, DecodeError, Reader, Writer } from '@leyden/codec'
-import { isUnspendable, outpointKey, Sat, txid, type Block, type Coin, type Outpoint, type Tx } from '@leyden/bitcoin'
+import { isUnspendable, Sat, txid, type Block, type Coin, type Outpoint, type Tx } from '@leyden/bitcoin'
 
 /** Coins by `outpointKey`. A needed key that is not there is a coin that does not exist. */
 export type CoinView = ReadonlyMap<string, Coin>
@@ -83,16 +83,17 @@ export const coinsOf = (tx: Tx, height: number, coinbase: boolean): (readonly [O
 }
 
 /**
- * What connecting a block may look at: what it spends and does not make itself, and the outputs it makes (BIP 30 asks
- * whether they are there already).
+ * What a block spends and does not make itself; with `own`, also the outputs that it makes, for who must know whether they are there
+ * already. Some may stand in it twice.
  */
-export const coinsNeeded = (block: Block): Outpoint[] => {
-  const needed = new Map<string, Outpoint>()
-  const own = new Set(block.transactions.map(txid))
+export const coinsNeeded = (block: Block, own = true): Outpoint[] => {
+  const needed: Outpoint[] = []
+  const made = new Set(block.transactions.map(txid))
   block.transactions.forEach((tx, index) => {
-    if (index > 0) for (const { outpoint } of tx.inputs) if (!own.has(outpoint.txid)) needed.set(outpointKey(outpoint), outpoint)
+    if (index > 0) for (const { outpoint } of tx.inputs) if (!made.has(outpoint.txid)) needed.push(outpoint)
+    if (!own) return
     const id = txid(tx)
-    tx.outputs.forEach((_, vout) => needed.set(outpointKey({ txid: id, vout }), { txid: id, vout }))
+    tx.outputs.forEach((_, vout) => needed.push({ txid: id, vout }))
   })
-  return [...needed.values()]
+  return needed
 }

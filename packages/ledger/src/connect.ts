@@ -16,6 +16,7 @@ import {
   outpointKey,
   Sat,
   scriptFlagsAt,
+  SEQUENCE_LOCKTIME_DISABLE_FLAG,
   sequenceLocks,
   sequenceLocksMet,
   sigOpsCost,
@@ -27,6 +28,8 @@ import {
   type Network,
   type Outpoint,
   type Tx,
+  type TxInput,
+  type TxOutput,
   type Wtxid,
 } from '@leyden/bitcoin'
 import { coinsOf, type CoinChanges, type CoinView, type Undo } from './coin.ts'
@@ -54,6 +57,7 @@ export const checkBlockAbove = (block: Block, network: Network, parent: HeaderEn
 
 /** BIP 68: whether a block on top of `parent` may hold the transaction. */
 export const sequenceLocksPass = (tx: Tx, coins: readonly Coin[], parent: HeaderEntry): boolean => {
+  if (tx.version < 2 || tx.inputs.every(({ sequence }) => (sequence & SEQUENCE_LOCKTIME_DISABLE_FLAG) !== 0)) return true
   const locks = sequenceLocks(
     tx,
     coins.map(({ height }) => height),
@@ -66,7 +70,7 @@ export type ConnectContext = {
   readonly network: Network
   /** The block's own entry; its parent is the tip. */
   readonly entry: HeaderEntry
-  /** What `coinsNeeded` names. */
+  /** What `coinsNeeded` names, the block's own outputs among it where `mayRepeatCoins`. */
   readonly view: CoinView
   /** Transactions whose scripts are known to pass under stricter flags than any block's. */
   readonly scriptsPassed?: (id: Wtxid) => boolean
@@ -85,31 +89,51 @@ export type CoinsConnected = ConnectedBlock & {
   readonly scripts: ScriptChecks
 }
 
-/** Coins while a block is being worked on: the view, and on top of it what the block has made (a coin) or spent (undefined). */
-type Overlay = {
-  readonly view: CoinView
-  readonly touched: Map<string, { readonly outpoint: Outpoint; readonly coin: Coin | undefined }>
-}
+/** Coins while a block is being worked on: the view, and over it what the block has made and not spent, and what it has spent. */
+class Overlay {
+  readonly #view: CoinView
+  readonly #made = new Map<string, readonly [Outpoint, Coin]>()
+  readonly #spent = new Map<string, Outpoint>()
 
-const coinIn = ({ view, touched }: Overlay, key: string): Coin | undefined => {
-  const change = touched.get(key)
-  return change === undefined ? view.get(key) : change.coin
-}
-
-const changesOf = ({ view, touched }: Overlay): CoinChanges => {
-  const created: (readonly [Outpoint, Coin])[] = []
-  const spent: Outpoint[] = []
-  for (const [key, { outpoint, coin }] of touched) {
-    if (coin !== undefined) created.push([outpoint, coin])
-    else if (view.has(key)) spent.push(outpoint)
+  constructor(view: CoinView) {
+    this.#view = view
   }
-  return { created, spent }
+
+  get(key: string): Coin | undefined {
+    const made = this.#made.get(key)
+    if (made !== undefined) return made[1]
+    return this.#spent.has(key) ? undefined : this.#view.get(key)
+  }
+
+  spend(key: string, outpoint: Outpoint): void {
+    this.#made.delete(key)
+    this.#spent.set(key, outpoint)
+  }
+
+  make(key: string, row: readonly [Outpoint, Coin]): void {
+    this.#spent.delete(key)
+    this.#made.set(key, row)
+  }
+
+  changes(): CoinChanges {
+    const spent: Outpoint[] = []
+    for (const [key, outpoint] of this.#spent) if (this.#view.has(key)) spent.push(outpoint)
+    return { created: [...this.#made.values()], spent }
+  }
 }
 
-const repeatsCoin = (overlay: Overlay, tx: Tx): boolean => {
+const repeatsCoin = (coins: Overlay, tx: Tx): boolean => {
   const id = txid(tx)
-  return tx.outputs.some((_, vout) => coinIn(overlay, outpointKey({ txid: id, vout })) !== undefined)
+  return tx.outputs.some((_, vout) => coins.get(outpointKey({ txid: id, vout })) !== undefined)
 }
+
+/** Whether BIP 30 asks of the block that none of its transactions repeats one with unspent outputs. */
+const asksBip30 = (network: Network, { height, hash, parent }: HeaderEntry): boolean =>
+  enforcesBip30(network, height, hash, parent === undefined ? undefined : ancestorAt(parent, network.bip34Height)?.hash)
+
+/** Whether the outputs that a block makes may be there already. Where not, nobody need look. */
+export const mayRepeatCoins = (network: Network, entry: HeaderEntry): boolean =>
+  asksBip30(network, entry) || network.bip30Exceptions.get(entry.height) === entry.hash
 
 /**
  * What connecting the block does if its scripts pass too, or why it may not be. For a block that passed checkBlockBody.
@@ -119,9 +143,8 @@ export const connectCoins = (block: Block, context: ConnectContext): CoinsConnec
   const { network, entry, view, scriptsPassed } = context
   const { height, hash, parent } = entry
   if (parent === undefined) throw new RangeError('the genesis block cannot be connected')
-  const overlay: Overlay = { view, touched: new Map() }
-  const bip34Block = ancestorAt(parent, network.bip34Height)?.hash
-  if (enforcesBip30(network, height, hash, bip34Block) && block.transactions.some((tx) => repeatsCoin(overlay, tx)))
+  const coins = new Overlay(view)
+  if (asksBip30(network, entry) && block.transactions.some((tx) => repeatsCoin(coins, tx)))
     return blockViolation('bad-txns-BIP30')
   const flags = scriptFlagsAt(network, height, hash)
   const undo: Coin[] = []
@@ -131,28 +154,36 @@ export const connectCoins = (block: Block, context: ConnectContext): CoinsConnec
   let sigOps = 0
   for (const [index, tx] of block.transactions.entries()) {
     const coinbase = index === 0
-    const coins = coinbase ? [] : tx.inputs.map(({ outpoint }) => coinIn(overlay, outpointKey(outpoint)))
-    const prevouts = coins.flatMap((coin) => (coin === undefined ? [] : [coin.output]))
+    const prevouts: TxOutput[] = []
     if (!coinbase) {
-      const paid = checkTxInputs(tx, coins, height)
+      const spent: (Coin | undefined)[] = []
+      const keys: string[] = []
+      for (const { outpoint } of tx.inputs) {
+        const key = outpointKey(outpoint)
+        const coin = coins.get(key)
+        keys.push(key)
+        spent.push(coin)
+        if (coin !== undefined) prevouts.push(coin.output)
+      }
+      const paid = checkTxInputs(tx, spent, height)
       if (typeof paid === 'string') return blockViolation(paid, `tx ${txid(tx)}`)
       total += paid.fee
       if (total > MAX_MONEY) return blockViolation('bad-txns-accumulated-fee-outofrange')
       fees.push(paid.fee)
-      const present = coins as readonly Coin[]
+      const present = spent as readonly Coin[]
       if (height >= network.csvHeight && !sequenceLocksPass(tx, present, parent))
         return blockViolation('bad-txns-nonfinal', `tx ${txid(tx)}`)
-      undo.push(...present)
+      for (const coin of present) undo.push(coin)
+      keys.forEach((key, i) => coins.spend(key, (tx.inputs[i] as TxInput).outpoint))
     }
     sigOps += sigOpsCost(tx, prevouts, flags)
     if (sigOps > MAX_BLOCK_SIGOPS_COST) return blockViolation('bad-blk-sigops')
     if (!coinbase && scriptsPassed?.(wtxid(tx)) !== true) pending.push(index)
-    if (!coinbase) for (const { outpoint } of tx.inputs) overlay.touched.set(outpointKey(outpoint), { outpoint, coin: undefined })
-    for (const [outpoint, coin] of coinsOf(tx, height, coinbase)) overlay.touched.set(outpointKey(outpoint), { outpoint, coin })
+    for (const row of coinsOf(tx, height, coinbase)) coins.make(outpointKey(row[0]), row)
   }
   const greedy = checkCoinbaseAmount(block.transactions[0] as Tx, height, Sat(total), network)
   if (greedy !== undefined) return blockViolation(greedy)
-  return { changes: changesOf(overlay), undo, fees, scripts: { block, undo, flags, pending } }
+  return { changes: coins.changes(), undo, fees, scripts: { block, undo, flags, pending } }
 }
 
 /** Coins and scripts at once, in this thread. */
@@ -165,25 +196,26 @@ export const connectBlock = (block: Block, context: ConnectContext): ConnectedBl
 
 /** What taking the block back does to the coins. Throws RangeError when the undo data is not this block's. */
 export const disconnectBlock = (block: Block, undo: Undo, height: number): CoinChanges => {
-  const touched: Overlay['touched'] = new Map()
   // What the block itself made stands for the view: an output of it that it also spent must end as gone.
   const made = new Map(
     block.transactions.flatMap((tx, index) => coinsOf(tx, height, index === 0)).map((row) => [outpointKey(row[0]), row[1]]),
   )
+  const coins = new Overlay(made)
   let at = undo.length
   for (const [index, tx] of [...block.transactions.entries()].reverse()) {
     const id = txid(tx)
     tx.outputs.forEach((_, vout) => {
       const outpoint = { txid: id, vout }
-      if (made.has(outpointKey(outpoint))) touched.set(outpointKey(outpoint), { outpoint, coin: undefined })
+      const key = outpointKey(outpoint)
+      if (made.has(key)) coins.spend(key, outpoint)
     })
     if (index === 0) break
     for (const { outpoint } of tx.inputs.toReversed()) {
       const coin = undo[--at]
       if (coin === undefined) throw new RangeError('undo data is shorter than the block')
-      touched.set(outpointKey(outpoint), { outpoint, coin })
+      coins.make(outpointKey(outpoint), [outpoint, coin])
     }
   }
   if (at !== 0) throw new RangeError('undo data is longer than the block')
-  return changesOf({ view: made, touched })
+  return coins.changes()
 }

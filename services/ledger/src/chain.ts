@@ -38,6 +38,7 @@ import {
   isBetter,
   isViolation,
   learnBlock,
+  mayRepeatCoins,
   pardonOf,
   placeHeader,
   planReorg,
@@ -207,7 +208,8 @@ export const headerRow = ({ fees, stored }: Chain, entry: HeaderEntry): Write =>
 /** Puts the block on the tip; or says which rule it breaks, with nothing changed. */
 const connectTip = async (chain: Chain, entry: HeaderEntry, block: Block, order: number): Promise<BlockViolation | undefined> => {
   const { options, pool, fees, coins, rows } = chain
-  const view = await loadView(chain, coinsNeeded(block))
+  const mayRepeat = mayRepeatCoins(options.network, entry)
+  const view = await loadView(chain, coinsNeeded(block, mayRepeat))
   const result = connectCoins(block, { network: options.network, entry, view, scriptsPassed: knownToPass(chain, entry) })
   if (isViolation(result)) return result
   const failed = await (options.checkScripts ?? checkScriptsHere)(result.scripts)
@@ -216,10 +218,7 @@ const connectTip = async (chain: Chain, entry: HeaderEntry, block: Block, order:
   // From here to the end of the changes nothing is waited for: a flush finds all of them or none.
   storeBlock(chain, entry, block, order)
   storeUndo(chain, entry, result.undo)
-  coins.connect(
-    result.changes,
-    result.changes.created.some(([outpoint]) => view.has(outpointKey(outpoint))),
-  )
+  coins.connect(result.changes, mayRepeat && result.changes.created.some(([outpoint]) => view.has(outpointKey(outpoint))))
   rows.put(writes)
   for (const index of inStep) index.best = entry
   fees.set(entry.hash, blockFees(block, result.fees))

@@ -3,7 +3,7 @@
  * (lock time, BIP 68 sequence locks). Bitcoin Core consensus/tx_check.cpp, tx_verify.cpp. Scripts are interpreter.ts.
  * A version is a uint32: BIP 68 holds for 0xffffffff too.
  */
-import { outpointKey } from '../ids.ts'
+import { outpointKey, sameOutpoint } from '../ids.ts'
 import { VERIFY } from '../script-rules.ts'
 import { countSigOps, isP2sh, isPushOnly, lastPush, witnessProgram } from '../script.ts'
 import {
@@ -28,6 +28,16 @@ export type TxError =
   | 'bad-cb-length'
   | 'bad-txns-prevout-null'
 
+/** Few inputs are compared with each other, more go into a set. */
+const FEW_INPUTS = 4
+
+const repeatsInput = ({ inputs }: Tx): boolean => {
+  if (inputs.length > FEW_INPUTS) return new Set(inputs.map(({ outpoint }) => outpointKey(outpoint))).size !== inputs.length
+  for (let i = 1; i < inputs.length; i++)
+    for (let j = 0; j < i; j++) if (sameOutpoint(inputs[i]!.outpoint, inputs[j]!.outpoint)) return true
+  return false
+}
+
 /** What needs no context. Undefined: nothing is wrong. Duplicate inputs are refused here (CVE-2018-17144). */
 export const checkTx = (tx: Tx): TxError | undefined => {
   if (tx.inputs.length === 0) return 'bad-txns-vin-empty'
@@ -40,8 +50,7 @@ export const checkTx = (tx: Tx): TxError | undefined => {
     total += value
     if (total > MAX_MONEY) return 'bad-txns-txouttotal-toolarge'
   }
-  if (tx.inputs.length > 1 && new Set(tx.inputs.map((input) => outpointKey(input.outpoint))).size !== tx.inputs.length)
-    return 'bad-txns-inputs-duplicate'
+  if (repeatsInput(tx)) return 'bad-txns-inputs-duplicate'
   if (isCoinbase(tx)) {
     const { length } = tx.inputs[0]!.scriptSig
     return length < 2 || length > 100 ? 'bad-cb-length' : undefined
@@ -67,10 +76,10 @@ export const checkTxInputs = (
   coins: readonly (Coin | undefined)[],
   spendHeight: number,
 ): { fee: Sat } | TxInputsError => {
-  const present = coins.slice(0, tx.inputs.length).filter((coin) => coin !== undefined)
-  if (present.length !== tx.inputs.length) return 'bad-txns-inputs-missingorspent'
+  for (let i = 0; i < tx.inputs.length; i++) if (coins[i] === undefined) return 'bad-txns-inputs-missingorspent'
   let valueIn = 0n
-  for (const coin of present) {
+  for (let i = 0; i < tx.inputs.length; i++) {
+    const coin = coins[i]!
     if (coin.coinbase && spendHeight - coin.height < COINBASE_MATURITY) return 'bad-txns-premature-spend-of-coinbase'
     const { value } = coin.output
     valueIn += value
@@ -128,9 +137,12 @@ export const sequenceLocksMet = (locks: SequenceLocks, height: number, medianTim
   locks.height < height && locks.time < medianTimePast
 
 /** Signature operations as before segwit: in all scripts, a multisig counts 20. */
-export const legacySigOps = (tx: Tx): number =>
-  tx.inputs.reduce((n, input) => n + countSigOps(input.scriptSig, false), 0) +
-  tx.outputs.reduce((n, output) => n + countSigOps(output.scriptPubKey, false), 0)
+export const legacySigOps = (tx: Tx): number => {
+  let count = 0
+  for (const { scriptSig } of tx.inputs) if (scriptSig.length > 0) count += countSigOps(scriptSig, false)
+  for (const { scriptPubKey } of tx.outputs) count += countSigOps(scriptPubKey, false)
+  return count
+}
 
 const witnessSigOps = (program: { version: number; program: Uint8Array }, witness: readonly Uint8Array[]): number => {
   if (program.version !== 0) return 0
