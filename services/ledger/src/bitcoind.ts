@@ -6,7 +6,8 @@
 import { existsSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { findNetwork } from '@leyden/bitcoin'
+import { bytesToHex, hexToBytes } from '@leyden/codec'
+import { findNetwork, networks, signetMagic } from '@leyden/bitcoin'
 import { checkSettings } from './bitcoind/check.ts'
 import { openDebugLog, type DebugLog } from './bitcoind/debug-log.ts'
 import { configOf, OPTIONS } from './bitcoind/options.ts'
@@ -46,6 +47,16 @@ const openLog = (settings: Settings): { readonly debugLog: DebugLog; readonly lo
   return { debugLog, logPath }
 }
 
+/** The challenge of a signet of one's own, undefined for the public one's. Bitcoin Core chainparams.cpp, ReadSigNetArgs. */
+const signetChallengeOf = (settings: Settings): Uint8Array | undefined => {
+  const given = settings.list('signetchallenge')
+  if (given.length > 1) throw new InitError('-signetchallenge cannot be multiple values.')
+  const [hex] = given
+  if (hex === undefined) return undefined
+  if (!/^([0-9a-fA-F]{2})+$/.test(hex)) throw new InitError(`-signetchallenge must be hex, not '${hex}'.`)
+  return hexToBytes(hex.toLowerCase())
+}
+
 /** Data that Bitcoin Core wrote: not ours to write into. */
 const isForeign = (chainDir: string): boolean => existsSync(join(chainDir, 'chainstate', 'CURRENT'))
 
@@ -59,6 +70,7 @@ const run = async (words: readonly string[]): Promise<void> => {
   const name = NETWORKS[settings.chain]
   const network = name === undefined ? undefined : findNetwork(name)
   if (name === undefined || network === undefined) throw new InitError(`the chain ${settings.chain} is not supported`)
+  const challenge = name === 'signet' ? (signetChallengeOf(settings) ?? networks.signet.signetChallenge) : undefined
   const { chainDir } = settings
   if (isForeign(chainDir))
     throw new InitError(`The data directory ${chainDir} belongs to Bitcoin Core: choose another one with -datadir`)
@@ -68,6 +80,7 @@ const run = async (words: readonly string[]): Promise<void> => {
   log.info({}, `Using data directory ${chainDir}`)
   log.info({}, `Config file: ${settings.configFile}${existsSync(settings.configFile) ? '' : ' (not found, skipping)'}`)
   for (const line of settings.told) log.info({}, line)
+  if (challenge !== undefined) log.info({}, `Signet derived magic (message start): ${bytesToHex(signetMagic(challenge))}`)
   checkSettings(settings, userAgentOf)
   for (const warning of settings.warnings) {
     process.stderr.write(`Warning: ${warning}\n`)
