@@ -22,7 +22,7 @@ export interface Bitcoind {
 }
 
 /** Peers are told transactions at once (`noban`), not after a random while. */
-const startBitcoind = async (datadir: string, args: readonly string[]): Promise<Bitcoind> => {
+export const startBitcoind = async (datadir: string, args: readonly string[] = []): Promise<Bitcoind> => {
   mkdirSync(datadir, { recursive: true })
   const rpcPort = await freePort()
   const p2p = `127.0.0.1:${await freePort()}`
