@@ -143,6 +143,18 @@ describe('blocks', () => {
     expect(w.take().flatMap((effect) => (effect.type === 'takeBlock' ? [effect.block.header] : []))).toEqual([next])
   })
 
+  it('that nobody asked for are all taken when they come faster than they can be connected', () => {
+    const w = world()
+    w.greet(1)
+    const headers = headersOf(w, 700)
+    for (const header of headers.slice(0, 400)) w.say(1, { type: 'block', block: blockOf(header) })
+    expect(w.take().filter(({ type }) => type === 'takeBlock')).toHaveLength(400)
+    for (const header of headers.slice(400)) w.chain.add(header)
+    // Too far ahead of all that is under way.
+    w.say(1, { type: 'block', block: blockOf(headers[699]!) })
+    expect(w.take().filter(({ type }) => type === 'takeBlock')).toHaveLength(0)
+  })
+
   it('with no room for what cannot be connected yet are fetched one by one from the lowest', () => {
     const w = world()
     const headers = headersOf(w, 40)

@@ -183,9 +183,11 @@ export const relaxStalling = (peering: Peering): void => {
 }
 
 /** Whether a block that nobody asked for is worth taking: it may become the tip, and soon. */
-const isWelcome = ({ ports: { chain } }: Peering, entry: ChainEntry): boolean => {
+const isWelcome = ({ ports: { chain }, blocksTaking }: Peering, entry: ChainEntry): boolean => {
   const tip = chain.tip()
-  return entry.chainWork >= tip.chainWork && entry.height <= tip.height + MAX_AHEAD && entry.chainWork >= chain.minimumWork
+  // Those that are being taken may move the tip before this one's turn.
+  const furthest = tip.height + blocksTaking.size + MAX_AHEAD
+  return entry.chainWork >= tip.chainWork && entry.height <= furthest && entry.chainWork >= chain.minimumWork
 }
 
 export const receiveBlock = (peering: Peering, peer: PeerState, { block }: MessageOf<'block'>): void => {

@@ -34,6 +34,11 @@ const atLeastOne: Read = (settings, name) => {
   const value = settings.int(name)
   return value === undefined ? undefined : Math.max(1, value)
 }
+/** No more than a number holds exactly, which is longer than anybody waits. */
+const seconds: Read = (settings, name) => {
+  const value = settings.int(name)
+  return value === undefined ? undefined : Math.min(value, Number.MAX_SAFE_INTEGER)
+}
 const text: Read = (settings, name) => settings.text(name)
 const filled: Read = (settings, name) => {
   const value = settings.text(name)
@@ -147,7 +152,7 @@ export const OPTIONS: Readonly<Record<string, Option>> = {
       return value
     },
   },
-  maxtipage: { hint: '<seconds>', about: 'with an older tip the ledger is still catching up', to: 'maxTipAge', read: int },
+  maxtipage: { hint: '<seconds>', about: 'with an older tip the ledger is still catching up', to: 'maxTipAge', read: seconds },
   mocktime: { hint: '<seconds>', about: 'the clock stands still at this time, seconds since 1970', to: 'mockTime', read: int },
   stopatheight: idle('<height>'),
   stopafterblockimport: idle(),
