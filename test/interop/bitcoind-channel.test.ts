@@ -66,5 +66,6 @@ describe.skipIf(!bitcoindInstalled)('a channel beside bitcoind', () => {
     await confirm(spent)
     for (const node of [alice, carol]) await channelWhere(node, funding, 'a closed channel', ({ state }) => state === 'closed')
     await agree()
+    expect(await core.rpc.call('getmempoolinfo')).toMatchObject({ size: 0 })
   })
 })
