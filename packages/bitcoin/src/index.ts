@@ -1,3 +1,4 @@
+export { addressError, type AddressError } from './address-error.ts'
 export * from './address.ts'
 export * from './block-filter.ts'
 export * from './block-signing.ts'

@@ -40,7 +40,7 @@ export const configSchema = z
     /** Memory for the cache of coins, MiB: bitcoind's -dbcache. */
     dbCacheMib: z.coerce.number().int().min(4).max(16_384).default(256),
     /** 0 keeps every block; 1 deletes old ones when told to (pruneblockchain); 550 and more whenever the files are larger, MiB. */
-    pruneMib: z.coerce.number().int().min(0).max(100_000_000).default(0),
+    pruneMib: z.coerce.number().int().min(0).max(2_000_000_000).default(0),
     /** Block files of 64 KiB, and shorter chains are pruned. For tests. */
     fastPrune: flag.default(false),
     /** Build the chain again from the block files alone; for one start. */

@@ -7,6 +7,7 @@
 import { existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
+import { duplicateName } from '../rpc/json-names.ts'
 import { OPTIONS } from './options.ts'
 
 /** A mistake of whoever starts it; the message is what bitcoind says. */
@@ -298,25 +299,9 @@ const readPersistent = (path: string): Readonly<Record<string, unknown>> => {
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     throw failed(`Found non-object value ${JSON.stringify(value)} in settings file ${path}`)
-  const twice = duplicateKey(text)
+  const twice = duplicateName(text, [])
   if (twice !== undefined) throw failed(`Found duplicate key ${twice} in settings file ${path}`)
   return Object.fromEntries(Object.entries(value).filter(([name]) => name !== WARNING))
-}
-
-/** A name that a JSON object has twice at its top; JavaScript's reader keeps the last silently. */
-const duplicateKey = (json: string): string | undefined => {
-  const seen = new Set<string>()
-  let depth = 0
-  for (const [token, text, colon] of json.matchAll(/("(?:[^"\\]|\\.)*")(\s*:)?|[{}[\]]/g)) {
-    if (token === '{' || token === '[') depth++
-    else if (token === '}' || token === ']') depth--
-    else if (depth === 1 && text !== undefined && colon !== undefined) {
-      const name = JSON.parse(text) as string
-      if (seen.has(name)) return name
-      seen.add(name)
-    }
-  }
-  return undefined
 }
 
 /** Written back, so that whoever looks for it finds it. */

@@ -6,6 +6,7 @@ import type { Log } from '@leyden/runtime'
 import { RPC, RpcError } from './call.ts'
 import { blockSigningMethods } from './block-signing-methods.ts'
 import { chainMethods } from './chain-methods.ts'
+import { duplicateName } from './json-names.ts'
 import { jsonText, type Json } from './json-text.ts'
 import { mempoolMethods } from './mempool-methods.ts'
 import type { ActiveCall, Method, Methods, RpcContext } from './method.ts'
@@ -117,6 +118,8 @@ const httpStatus = ({ code }: RpcError): number => {
   return code === RPC.methodNotFound ? 404 : 500
 }
 
+const isNamed = (params: unknown): boolean => typeof params === 'object' && params !== null && !Array.isArray(params)
+
 const methodOf = (value: unknown): unknown =>
   typeof value === 'object' && value !== null ? (value as { method?: unknown }).method : undefined
 
@@ -170,7 +173,11 @@ export const createDispatch = (options: Omit<RpcContext, 'active'>, log: Log): D
     if (typeof value !== 'object' || value === null) return failed(new RpcError(RPC.parse, 'Top-level object parse error'), 500)
     const request = parseRequest(value)
     if ('broken' in request) return failed(request.broken, 400, request)
-    const result = await execute(request)
+    const twice = isNamed(request.params) ? duplicateName(body, ['params']) : undefined
+    const result =
+      twice === undefined
+        ? await execute(request)
+        : new RpcError(RPC.invalidParameter, `Parameter ${twice.slice(0, 100)} specified multiple times`)
     if (request.version === 'v2' && request.id === undefined) return { status: 204 }
     const status = result instanceof RpcError && request.version === 'v1' ? httpStatus(result) : 200
     return { status, text: jsonText(reply(request, result)) }

@@ -9,6 +9,7 @@ import {
   encodeAddress,
   encodeTx,
   isCoinbase,
+  isUnspendable,
   scriptToText,
   txid,
   txTotalSize,
@@ -120,14 +121,17 @@ const isSignature = (bytes: Uint8Array): boolean => {
 }
 
 /** Signatures show what they sign by name, as `3044...[ALL]`. */
-const scriptSigText = (script: Uint8Array): string =>
-  scriptToText(script)
+const scriptSigText = (script: Uint8Array): string => {
+  // Data behind OP_RETURN may look like a signature.
+  if (isUnspendable(script)) return scriptToText(script)
+  return scriptToText(script)
     .split(' ')
     .map((word) => {
       if (word.length < 18 || !/^([0-9a-f]{2})+$/.test(word) || !isSignature(hexToBytes(word))) return word
       return `${word.slice(0, -2)}[${SIGHASH_NAMES.get(parseInt(word.slice(-2), 16))}]`
     })
     .join(' ')
+}
 
 /** `spent`: the coins of the inputs, for the fee; shown themselves when `withPrevouts`. */
 export const txJson = (

@@ -18,7 +18,9 @@ export type Publisher = {
 type Subscriber = { readonly socket: Socket; readonly topics: Set<string>; ready: boolean; unsent: number }
 
 /** Where to listen: `tcp://host:port` (`*` is every address) or `ipc://path`; undefined when the text is neither. */
-export const parseEndpoint = (address: string): { readonly host?: string; readonly port?: number; readonly path?: string } | undefined => {
+export const parseEndpoint = (
+  address: string,
+): { readonly host?: string; readonly port?: number; readonly path?: string } | undefined => {
   const path = /^ipc:\/\/(.+)$/.exec(address)?.[1]
   if (path !== undefined) return { path }
   const match = /^tcp:\/\/(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(address)
