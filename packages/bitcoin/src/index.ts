@@ -19,7 +19,7 @@ export {
   type ParsedDescriptor,
 } from './descriptor/descriptor.ts'
 export { emptyKnowledge, expandDescriptor, type Knowledge, type KnownTaproot } from './descriptor/expand.ts'
-export { decodeExtendedKey, fingerprintOf, HARDENED, pathText } from './descriptor/extended-key.ts'
+export { decodeExtendedKey, extendedKeyText, fingerprintOf, HARDENED, pathText } from './descriptor/extended-key.ts'
 export { inferDescriptor } from './descriptor/infer.ts'
 export { DescriptorError, type DerivedKey, type KeyOrigin } from './descriptor/key-expression.ts'
 export * from './ids.ts'

@@ -22,7 +22,11 @@ export type Knowledge = {
 
 export const emptyKnowledge = (): Knowledge => ({ keys: new Map(), scripts: new Map(), taproots: new Map() })
 
-const learnKey = ({ keys }: Knowledge, key: DerivedKey): void => void keys.set(bytesToHex(hash160(key.point)), key)
+/** A key that is known with its secret stays so, whoever names it without. */
+const learnKey = ({ keys }: Knowledge, key: DerivedKey): void => {
+  const id = bytesToHex(hash160(key.point))
+  if (keys.get(id)?.secret === undefined || key.secret !== undefined) keys.set(id, key)
+}
 const learnScript = ({ scripts }: Knowledge, script: Uint8Array): void => void scripts.set(bytesToHex(hash160(script)), script)
 
 /** BIP 387. */

@@ -60,6 +60,9 @@ export const decodeExtendedKey = (text: string, { bip32 }: Network): ExtendedKey
   return { depth, parentFingerprint, index, chainCode, point: pointFromSecret(secret), secret }
 }
 
+/** The text of a key that is given as its 78 bytes. */
+export const extendedKeyText = (bytes: Uint8Array): string => base58check.encode(bytes)
+
 /** Its public form as text. */
 export const encodeExtendedPublicKey = (key: ExtendedKey, { bip32 }: Network): string => {
   const writer = new Writer(LENGTH)

@@ -123,6 +123,24 @@ const heightOfTime = (engine: LedgerEngine, time: number): number => {
   throw new RpcError(RPC.invalidParameter, 'Could not find block with at least the specified timestamp.')
 }
 
+/** Transactions of the chain up to blocks that were asked for. */
+const counted = new WeakMap<HeaderEntry, number>()
+
+const transactionsUpTo = (engine: LedgerEngine, entry: HeaderEntry): number => {
+  let sum = 0
+  let at: HeaderEntry | undefined = entry
+  for (; at !== undefined; at = at.parent) {
+    const known = counted.get(at)
+    if (known !== undefined) {
+      sum += known
+      break
+    }
+    sum += engine.transactionCount(at) ?? 0
+  }
+  counted.set(entry, sum)
+  return sum
+}
+
 export const chainMethods: Methods = {
   getblockchaininfo: {
     params: [],
@@ -294,6 +312,32 @@ export const chainMethods: Methods = {
     async run({ engine }, args) {
       await engine.preferBlock(entryOf(engine, args.blockHash(0)).hash)
       return null
+    },
+  },
+  getchaintxstats: {
+    params: ['nblocks', 'blockhash'],
+    about:
+      'How many transactions the chain has, and the last blocks of it up to one (a month of them by default), and their rate.',
+    run({ engine }, args) {
+      const last = args.has(1) ? entryOf(engine, args.blockHash(1)) : engine.tipEntry()
+      if (!engine.isActive(last)) throw new RpcError(RPC.invalidParameter, 'Block is not in main chain')
+      const month = Math.floor((30 * 24 * 60 * 60) / engine.network.targetSpacingSeconds)
+      const count = args.has(0) ? args.int(0) : Math.max(0, Math.min(month, last.height - 1))
+      if (count < 0 || (count > 0 && count >= last.height))
+        throw new RpcError(RPC.invalidParameter, "Invalid block count: should be between 0 and the block's height - 1")
+      const first = ancestorAt(last, last.height - count) as HeaderEntry
+      const all = transactionsUpTo(engine, last)
+      const interval = medianTimePast(last) - medianTimePast(first)
+      const inWindow = all - transactionsUpTo(engine, first)
+      return {
+        time: last.header.time,
+        txcount: all,
+        window_final_block_hash: last.hash,
+        window_final_block_height: last.height,
+        window_block_count: count,
+        ...(count === 0 ? {} : { window_interval: interval, window_tx_count: inWindow }),
+        ...(count === 0 || interval <= 0 ? {} : { txrate: Number((inWindow / interval).toPrecision(16)) }),
+      }
     },
   },
   getdeploymentinfo: {

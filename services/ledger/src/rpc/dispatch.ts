@@ -13,6 +13,7 @@ import type { ActiveCall, Method, Methods, RpcContext } from './method.ts'
 import { miningMethods } from './mining-methods.ts'
 import { networkMethods } from './network-methods.ts'
 import { nodeMethods } from './node-methods.ts'
+import { psbtMethods } from './psbt-methods.ts'
 import { rawMethods } from './raw-methods.ts'
 import { scanMethods } from './scan-methods.ts'
 import { argumentsOf, conversionsOf, helpOf, signatureOf, usageOf, type Signature } from './signature.ts'
@@ -52,6 +53,7 @@ const table: Methods = {
   ...miningMethods,
   ...networkMethods,
   ...nodeMethods,
+  ...psbtMethods,
   ...rawMethods,
   ...scanMethods,
   ...utilMethods,

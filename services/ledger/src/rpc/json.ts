@@ -121,6 +121,9 @@ const isSignature = (bytes: Uint8Array): boolean => {
 }
 
 /** Signatures show what they sign by name, as `3044...[ALL]`. */
+/** By name, as `ALL|ANYONECANPAY`; '' for another type. */
+export const sighashName = (type: number): string => (type === 0 ? 'DEFAULT' : (SIGHASH_NAMES.get(type) ?? ''))
+
 const scriptSigText = (script: Uint8Array): string => {
   // Data behind OP_RETURN may look like a signature.
   if (isUnspendable(script)) return scriptToText(script)
@@ -132,6 +135,8 @@ const scriptSigText = (script: Uint8Array): string => {
     })
     .join(' ')
 }
+
+export const scriptSigJson = (script: Uint8Array): Json => ({ asm: scriptSigText(script), hex: bytesToHex(script) })
 
 /** `spent`: the coins of the inputs, for the fee; shown themselves when `withPrevouts`. */
 export const txJson = (
@@ -158,7 +163,7 @@ export const txJson = (
           : {
               txid: outpoint.txid,
               vout: outpoint.vout,
-              scriptSig: { asm: scriptSigText(scriptSig), hex: bytesToHex(scriptSig) },
+              scriptSig: scriptSigJson(scriptSig),
             }),
         txinwitness: witness.length === 0 ? undefined : witness.map((item) => bytesToHex(item)),
         prevout: withPrevouts && coin !== undefined ? coinJson(coin, network) : undefined,

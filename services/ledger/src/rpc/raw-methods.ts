@@ -25,6 +25,7 @@ import {
   Sat,
   scriptErrorText,
   scriptToText,
+  SIGHASH,
   sighashCache,
   STANDARD_SCRIPT_FLAGS,
   Txid,
@@ -110,7 +111,7 @@ const outputsOf = ({ network }: LedgerEngine, value: unknown): TxOutput[] => {
 }
 
 /** A transaction in either form: `witness` true or false asks for one of them. */
-const decodeAnyTx = (hex: string, witness: boolean | undefined): Tx => {
+export const decodeAnyTx = (hex: string, witness: boolean | undefined): Tx => {
   const problem = new RpcError(RPC.deserialization, 'TX decode failed')
   if (!/^([0-9a-fA-F]{2})+$/.test(hex)) throw problem
   const bytes = hexToBytes(hex.toLowerCase())
@@ -236,7 +237,7 @@ const inputProblem = (tx: Tx, inputIndex: number, prevouts: readonly TxOutput[],
 }
 
 /** The fork that signatures in the next block commit to; 0 for none. */
-const nextForkId = (engine: LedgerEngine): number => forkIdAt(engine.network, engine.tip().height + 1)
+export const nextForkId = (engine: LedgerEngine): number => forkIdAt(engine.network, engine.tip().height + 1)
 
 const sign = (tx: Tx, keys: readonly SigningKey[], given: Given, sighashType: number, forkId: number): Json => {
   const spent = tx.inputs.map(({ outpoint }) => given.outputs.get(outpointKey(outpoint)))
@@ -271,22 +272,34 @@ const sign = (tx: Tx, keys: readonly SigningKey[], given: Given, sighashType: nu
   return { hex: bytesToHex(encodeTx(signed)), complete: errors.length === 0, ...(errors.length === 0 ? {} : { errors }) }
 }
 
+/** The transaction of the arguments of createrawtransaction and createpsbt. */
+export const unsignedTx = (engine: LedgerEngine, args: Arguments): Tx => {
+  const lockTime = args.has(2) ? Number(args.raw(2)) : 0
+  if (args.has(2) && typeof args.raw(2) !== 'number') args.int(2)
+  if (!Number.isInteger(lockTime) || lockTime < 0 || lockTime > 0xffff_ffff)
+    throw invalid('Invalid parameter, locktime out of range')
+  const replaceable = args.has(3) ? args.bool(3) : undefined
+  const inputs = args.has(0) ? args.array(0).map((one) => inputOf(one, lockTime, replaceable ?? true)) : []
+  const outputs = outputsOf(engine, args.raw(1))
+  if (replaceable === true && inputs.length > 0 && inputs.every(({ sequence }) => sequence > SEQUENCE.replaceable))
+    throw invalid('Invalid parameter combination: Sequence number(s) contradict replaceable option')
+  return { version: 2, inputs, outputs, lockTime }
+}
+
+/** The type of an argument by its name; undefined when it is left out. */
+export const readSighashType = (args: Arguments, at: number): number | undefined => {
+  if (!args.has(at)) return undefined
+  const name = args.string(at)
+  const type = SIGHASH_TYPES.get(name)
+  if (type === undefined) throw invalid(`'${name.slice(0, 100)}' is not a valid sighash parameter.`)
+  return type
+}
+
 export const rawMethods: Methods = {
   createrawtransaction: {
     params: ['inputs', 'outputs', 'locktime', 'replaceable'],
     about: 'An unsigned transaction in hex.',
-    run({ engine }, args) {
-      const lockTime = args.has(2) ? Number(args.raw(2)) : 0
-      if (args.has(2) && typeof args.raw(2) !== 'number') args.int(2)
-      if (!Number.isInteger(lockTime) || lockTime < 0 || lockTime > 0xffff_ffff)
-        throw invalid('Invalid parameter, locktime out of range')
-      const replaceable = args.has(3) ? args.bool(3) : undefined
-      const inputs = args.has(0) ? args.array(0).map((one) => inputOf(one, lockTime, replaceable ?? true)) : []
-      const outputs = outputsOf(engine, args.raw(1))
-      if (replaceable === true && inputs.length > 0 && inputs.every(({ sequence }) => sequence > SEQUENCE.replaceable))
-        throw invalid('Invalid parameter combination: Sequence number(s) contradict replaceable option')
-      return bytesToHex(encodeTx({ version: 2, inputs, outputs, lockTime }))
-    },
+    run: ({ engine }, args) => bytesToHex(encodeTx(unsignedTx(engine, args))),
   },
   decoderawtransaction: {
     params: ['hexstring', 'iswitness'],
@@ -345,9 +358,7 @@ export const rawMethods: Methods = {
       const tx = parseTx(args.string(0))
       const keys = args.array(1).map((value) => readKey(engine, value))
       const given = readPrevtxs(args, 2, await findSpent(engine, tx))
-      const name = args.string(3, 'DEFAULT')
-      const type = SIGHASH_TYPES.get(name)
-      if (type === undefined) throw invalid(`'${name.slice(0, 100)}' is not a valid sighash parameter.`)
+      const type = readSighashType(args, 3) ?? SIGHASH.default
       return sign(tx, keys, given, type, nextForkId(engine))
     },
   },

@@ -1,5 +1,5 @@
 /** Tools: Bitcoin Core rpc/node.cpp, rpc/server.cpp, rpc/signmessage.cpp, rpc/output_script.cpp. */
-import { compactSize, concat, encode, equalBytes, utf8Encode } from '@leyden/codec'
+import { bytesToHex, compactSize, concat, encode, equalBytes, hexToBytes, utf8Encode } from '@leyden/codec'
 import {
   classifyScript,
   decodeAddress,
@@ -10,11 +10,15 @@ import {
   isAddressProblem,
   isRanged,
   isSolvable,
+  MAX_PUBKEYS_PER_MULTISIG,
+  MAX_SCRIPT_ELEMENT_SIZE,
+  multisigScript,
+  withChecksum,
 } from '@leyden/bitcoin'
-import { ecdsaRecover, ecdsaSignRecoverable, hash160, pointUncompress, sha256d } from '@leyden/crypto'
+import { ecdsaRecover, ecdsaSignRecoverable, hash160, isValidPublicKey, pointUncompress, sha256d } from '@leyden/crypto'
 import { LOG_CATEGORIES } from '../bitcoind/debug-log.ts'
 import { kindOf, RPC, RpcError } from './call.ts'
-import { readDescriptor, readRange } from './descriptor.ts'
+import { readDescriptor, readRange, scriptOfDescriptor } from './descriptor.ts'
 import type { Json } from './json-text.ts'
 import type { Method, Methods } from './method.ts'
 import { readKey } from './raw-methods.ts'
@@ -29,6 +33,17 @@ const messageHash = (message: string): Uint8Array => sha256d(concat(varString('B
 
 /** First byte of a signature: this, the recovery id, and 4 for a compressed key. BIP 137. */
 const SIGNATURE_HEADER = 27
+
+const readPublicKey = (value: unknown): Uint8Array => {
+  if (typeof value !== 'string')
+    throw new RpcError(RPC.type, `JSON value of type ${kindOf(value)} is not of expected type string`)
+  const refuse = (why: string): RpcError => new RpcError(RPC.invalidAddressOrKey, `Pubkey "${value.slice(0, 200)}" ${why}`)
+  if (!/^([0-9a-fA-F]{2})+$/.test(value)) throw refuse('must be a hex string')
+  if (value.length !== 66 && value.length !== 130) throw refuse('must have a length of either 33 or 65 bytes')
+  const point = hexToBytes(value.toLowerCase())
+  if (!isValidPublicKey(point)) throw refuse('must be cryptographically valid.')
+  return point
+}
 
 const MAX_MOCK_TIME = 9_223_372_036
 
@@ -105,6 +120,41 @@ In the lists, valid logging categories are: ${LOG_CATEGORIES.join(', ')}`,
         isrange: isRanged(descriptor),
         issolvable: isSolvable(descriptor),
         hasprivatekeys: hasPrivateKeys(descriptor),
+      }
+    },
+  },
+  createmultisig: {
+    params: ['nrequired', 'keys', 'address_type'],
+    about: 'The address of a script that wants so many signatures of these keys, the script, and its descriptor.',
+    run({ engine: { network } }, args) {
+      const required = args.int(0)
+      const points = args.array(1).map(readPublicKey)
+      const type = args.string(2, 'legacy')
+      if (!['legacy', 'p2sh-segwit', 'bech32', 'bech32m'].includes(type))
+        throw new RpcError(RPC.invalidAddressOrKey, `Unknown address type '${type.slice(0, 100)}'`)
+      if (type === 'bech32m')
+        throw new RpcError(RPC.invalidAddressOrKey, 'createmultisig cannot create bech32m multisig addresses')
+      const invalid = (message: string): RpcError => new RpcError(RPC.invalidParameter, message)
+      if (required < 1) throw invalid('a multisignature address must require at least one key to redeem')
+      if (points.length < required)
+        throw invalid(`not enough keys supplied (got ${points.length} keys, but need at least ${required} to redeem)`)
+      if (points.length > MAX_PUBKEYS_PER_MULTISIG)
+        throw invalid(
+          `Number of keys involved in the multisignature address creation > ${MAX_PUBKEYS_PER_MULTISIG}\nReduce the number`,
+        )
+      const inner = multisigScript(required, points)
+      const used = points.every(({ length }) => length === 33) ? type : 'legacy'
+      if (used === 'legacy' && inner.length > MAX_SCRIPT_ELEMENT_SIZE)
+        throw invalid(`redeemScript exceeds size limit: ${inner.length} > ${MAX_SCRIPT_ELEMENT_SIZE}`)
+      const multi = `multi(${[required, ...points.map(bytesToHex)].join(',')})`
+      const text = { legacy: `sh(${multi})`, 'p2sh-segwit': `sh(wsh(${multi}))`, bech32: `wsh(${multi})` }[used] as string
+      const script = scriptOfDescriptor(text, network)
+      const warnings = ['Unable to make chosen address type, please ensure no uncompressed public keys are present.']
+      return {
+        address: encodeAddress(script, network) as string,
+        redeemScript: bytesToHex(inner),
+        descriptor: withChecksum(text),
+        ...(used === type ? {} : { warnings }),
       }
     },
   },
