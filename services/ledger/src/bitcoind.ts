@@ -12,6 +12,7 @@ import { checkSettings } from './bitcoind/check.ts'
 import { openDebugLog, type DebugLog } from './bitcoind/debug-log.ts'
 import { configOf, OPTIONS } from './bitcoind/options.ts'
 import { InitError, PROGRAM, readSettings, type ChainName, type Settings } from './bitcoind/settings.ts'
+import { CookieError } from './cookie.ts'
 import { FutureTip, startLedger, userAgentOf, VERSION } from './daemon.ts'
 
 const NETWORKS: Readonly<Record<ChainName, 'mainnet' | 'testnet4' | 'signet' | 'regtest' | undefined>> = {
@@ -118,6 +119,10 @@ export const bitcoind = async (words: readonly string[]): Promise<void> => {
     }
     if (error instanceof Error && error.name === 'StoreInUse') {
       process.stderr.write(`Error: ${alreadyRunning(words)}\n`)
+      return
+    }
+    if (error instanceof CookieError) {
+      process.stderr.write('Error: Unable to start HTTP server. See debug log for details.\n')
       return
     }
     if (error instanceof FutureTip) {

@@ -155,6 +155,12 @@ export const configSchema = z
     /** Threads that run scripts, the main one included: 0 all cores, below 0 all but so many. */
     scriptThreads: z.coerce.number().int().min(-256).max(256).default(0),
     ...mempoolShape,
+    /** Commands run by the system's shell; `%s` in blockNotify is the hash of the new block. */
+    blockNotify: z.string().min(1).optional(),
+    startupNotify: z.string().min(1).optional(),
+    shutdownNotify: z.string().min(1).optional(),
+    /** The ledger stops when the chain has this height; 0 for never. For tests. */
+    stopAtHeight: z.coerce.number().int().min(0).default(0),
     logLevel: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
   })
   .check((context) => {

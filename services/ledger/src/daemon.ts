@@ -18,6 +18,7 @@ import { listenForLinks } from './link-server.ts'
 import { PortTaken } from './listen.ts'
 import { policyOf, templateLimitsOf } from './mempool-config.ts'
 import { mempoolFileStore } from './mempool-file.ts'
+import { runCommand } from './notify.ts'
 import { networkOf, signersOf } from './network.ts'
 import { useNativeHashes } from './native-hash.ts'
 import type { Pruning } from './prune.ts'
@@ -28,6 +29,7 @@ import { createRpcServer } from './rpc/server.ts'
 import { createScriptPool, scriptThreadsOf } from './script-pool.ts'
 import { addSubnet, localSubnets } from './subnet.ts'
 import { nextTurn, settableClock, systemClock, systemRandom } from './system.ts'
+import { announced, followTip } from './tip-news.ts'
 
 export const VERSION = '0.1.0'
 
@@ -244,7 +246,10 @@ export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT, s
     const stopping = new AbortController()
     const stop = (): Promise<void> => {
       stopping.abort()
-      return (end ??= closeAll().finally(() => tellStopped()))
+      return (end ??= (async () => {
+        if (config.shutdownNotify !== undefined) await runCommand(config.shutdownNotify, '', log)
+        await closeAll()
+      })().finally(() => tellStopped()))
     }
 
     const allowed = localSubnets()
@@ -285,6 +290,15 @@ export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT, s
     const [boundRpc] = ports
     if (boundRpc === undefined) throw new PortTaken('RPC', firstHost, rpcPort)
     closers.push(startMiner(engine, config, network, log))
+    closers.push(
+      followTip(engine, (news) => {
+        const { blockNotify, stopAtHeight } = config
+        if (blockNotify !== undefined && !peers.isInitialDownload())
+          for (const { hash } of announced(news)) void runCommand(blockNotify, hash, log)
+        if (stopAtHeight > 0 && engine.tip().height >= stopAtHeight) void stop()
+      }),
+    )
+    if (config.startupNotify !== undefined) void runCommand(config.startupNotify, '', log)
     for (const name of [...config.connect, ...config.addNode]) peers.add(name)
 
     const host = hostInUrl(firstHost)

@@ -90,7 +90,7 @@ const FLAGS = new Set(Object.keys(args).flatMap((name) => [name, name.toLowerCas
 const isKnown = (flag: string): boolean => FLAGS.has(flag)
 
 /** Mistakes of whoever starts it, told in one line. */
-const EXPECTED = new Set(['ConfigError', 'FutureTip', 'PortTaken', 'StoreInUse', 'StoreMismatch', 'CLIError'])
+const EXPECTED = new Set(['ConfigError', 'CookieError', 'FutureTip', 'PortTaken', 'StoreInUse', 'StoreMismatch', 'CLIError'])
 
 /** Runs one command with what follows its name. */
 const run = async (argv: readonly string[]): Promise<void> => {

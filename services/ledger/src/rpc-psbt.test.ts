@@ -8,7 +8,7 @@ import { pointFromSecret } from '@leyden/crypto'
 import { startLedger, type RunningLedger } from './daemon.ts'
 
 const { regtest } = networks
-const [wifA, wifB, wifC] = [1, 2, 3].map((n) => encodeWif(new Uint8Array(32).fill(n), regtest)) as [string, string, string]
+const [wifA, wifB] = [1, 2].map((n) => encodeWif(new Uint8Array(32).fill(n), regtest)) as [string, string]
 const [keyA, keyB, keyC] = [1, 2, 3].map((n) => bytesToHex(pointFromSecret(new Uint8Array(32).fill(n)))) as [
   string,
   string,

@@ -94,6 +94,9 @@ const byteUnits: Read = (settings, name) => {
   return Number(match[1]) * (unit === unit.toLowerCase() ? 1000 : 1024) ** power
 }
 
+/** bitcoind looks at them only if the last is not empty. */
+const usersIfAny: Read = (settings, name) => (settings.text(name) === '' ? undefined : list(settings, name))
+
 /** Known, without effect. */
 const idle = (hint?: string): Option => (hint === undefined ? {} : { hint })
 
@@ -154,7 +157,7 @@ export const OPTIONS: Readonly<Record<string, Option>> = {
   },
   maxtipage: { hint: '<seconds>', about: 'with an older tip the ledger is still catching up', to: 'maxTipAge', read: seconds },
   mocktime: { hint: '<seconds>', about: 'the clock stands still at this time, seconds since 1970', to: 'mockTime', read: int },
-  stopatheight: idle('<height>'),
+  stopatheight: { hint: '<height>', about: 'stop when the chain has this height', to: 'stopAtHeight', read: int },
   stopafterblockimport: idle(),
 
   // Storage
@@ -278,7 +281,7 @@ export const OPTIONS: Readonly<Record<string, Option>> = {
   server: idle(),
   rest: idle(),
   rpcallowip: { hint: '<ip[/mask]>', about: 'who may call besides this machine', to: 'rpcAllowIp', read: list },
-  rpcauth: { hint: '<user:salt$hash>', about: 'a user with a hashed password', sensitive: true, to: 'rpcAuth', read: list },
+  rpcauth: { hint: '<user:salt$hash>', about: 'a user with a hashed password', sensitive: true, to: 'rpcAuth', read: usersIfAny },
   rpcbind: { hint: '<address[:port]>', about: 'address for RPC; only with -rpcallowip', networkOnly: true },
   rpccookiefile: { hint: '<file>', about: 'where the cookie is (default: .cookie)', to: 'rpcCookieFile', read: text },
   rpccookieperms: { hint: '<who>', about: 'who may read the cookie: owner, group or all', to: 'rpcCookiePerms', read: text },
@@ -300,9 +303,9 @@ export const OPTIONS: Readonly<Record<string, Option>> = {
 
   // Notifications
   alertnotify: idle('<command>'),
-  blocknotify: idle('<command>'),
-  shutdownnotify: idle('<command>'),
-  startupnotify: idle('<command>'),
+  blocknotify: { hint: '<command>', about: 'run for each new block; %s is its hash', to: 'blockNotify', read: filled },
+  shutdownnotify: { hint: '<command>', about: 'run at the end', to: 'shutdownNotify', read: filled },
+  startupnotify: { hint: '<command>', about: 'run at the start', to: 'startupNotify', read: filled },
   zmqpubhashblock: idle('<address>'),
   zmqpubhashblockhwm: idle('<n>'),
   zmqpubhashtx: idle('<address>'),

@@ -6,6 +6,7 @@ import type { Log } from '@leyden/runtime'
 import { RPC, RpcError } from './call.ts'
 import { blockSigningMethods } from './block-signing-methods.ts'
 import { chainMethods } from './chain-methods.ts'
+import { filterMethods } from './filter-methods.ts'
 import { duplicateName } from './json-names.ts'
 import { jsonText, type Json } from './json-text.ts'
 import { mempoolMethods } from './mempool-methods.ts'
@@ -50,6 +51,7 @@ const table: Methods = {
   ...blockSigningMethods,
   ...chainMethods,
   ...mempoolMethods,
+  ...filterMethods,
   ...miningMethods,
   ...networkMethods,
   ...nodeMethods,

@@ -12,13 +12,13 @@ import {
   writeOutpoint,
   writeOutput,
   type Block,
+  type BlockHash,
   type Coin,
   type Knowledge,
   type MerkleProof,
   type Outpoint,
 } from '@leyden/bitcoin'
 import { ancestorAt, checkBlockBody, connectBlock, isViolation, type HeaderEntry } from '@leyden/ledger'
-import type { StoredFilter } from '../chain-rows.ts'
 import type { LedgerEngine } from '../engine.ts'
 import { blockStats } from './block-stats.ts'
 import { parseHash, parseHexBytes, RPC, RpcError, type Arguments } from './call.ts'
@@ -125,17 +125,6 @@ const scan = async (engine: LedgerEngine, { scripts, knowledge }: Needles, state
   }
 }
 
-/** The filter of a block from the index, with its header. */
-const filterOf = async (engine: LedgerEngine, entry: HeaderEntry): Promise<StoredFilter> => {
-  const index = engine.indexes().find(({ name }) => name === 'basic block filter index')
-  if (index === undefined) throw new RpcError(RPC.misc, 'Index is not enabled for filtertype basic')
-  const found = await engine.filter(entry.hash)
-  if (found !== undefined) return found
-  if (!engine.isActive(entry))
-    throw new RpcError(RPC.invalidAddressOrKey, 'Filter not found. Block was not connected to active chain.')
-  throw new RpcError(RPC.misc, 'Filter not found. Block filters are still in the process of being indexed.')
-}
-
 /** Whether a block of the active chain still passes: 1 its own rules, 2 its undo data, 3 its scripts and amounts over that data. */
 const passes = async (engine: LedgerEngine, entry: HeaderEntry, level: number): Promise<boolean> => {
   const block = await engine.blockByHash(entry.hash)
@@ -175,6 +164,23 @@ const readProof = (bytes: Uint8Array): MerkleProof | undefined => {
     if (error instanceof DecodeError) throw new RpcError(RPC.misc, error.message)
     throw error
   }
+}
+
+/** Outputs of a transaction that are looked for: a block has no room for more. */
+const MAX_OUTPUTS = 10_000
+
+/** The block of one of these transactions: of one with an unspent output, else of the first that the index knows. */
+const blockOf = async (engine: LedgerEngine, ids: readonly Txid[]): Promise<BlockHash | undefined> => {
+  for (const id of ids) {
+    const position = await engine.position(id)
+    if (position !== undefined) return position.blockHash
+  }
+  for (const id of ids)
+    for (let vout = 0; vout < MAX_OUTPUTS; vout++) {
+      const coin = await engine.coin({ txid: id, vout })
+      if (coin !== undefined) return ancestorAt(engine.tipEntry(), coin.height)?.hash
+    }
+  return undefined
 }
 
 export const scanMethods: Methods = {
@@ -231,17 +237,6 @@ export const scanMethods: Methods = {
       }
     },
   },
-  getblockfilter: {
-    params: ['blockhash', 'filtertype'],
-    about: 'The basic filter of a block (BIP 158) and its header, from the index.',
-    async run({ engine }, args) {
-      const hash = args.blockHash(0)
-      if (args.string(1, 'basic') !== 'basic') throw new RpcError(RPC.invalidAddressOrKey, 'Unknown filtertype')
-      const entry = entryOf(engine, hash)
-      const { filter, header } = await filterOf(engine, entry)
-      return { filter: bytesToHex(filter), header: bytesToHex(Uint8Array.from(header).reverse()) }
-    },
-  },
   gettxoutproof: {
     params: ['txids', 'blockhash'],
     about: 'Proof in hex that transactions are in one block.',
@@ -251,7 +246,7 @@ export const scanMethods: Methods = {
       if (first === undefined) throw invalid("Parameter 'txids' cannot be empty")
       const twice = list.find((id, i) => list.indexOf(id) < i)
       if (twice !== undefined) throw invalid(`Invalid parameter, duplicated txid: ${twice}`)
-      const hash = args.has(1) ? args.blockHash(1) : (await engine.position(first))?.blockHash
+      const hash = args.has(1) ? args.blockHash(1) : await blockOf(engine, list)
       if (hash === undefined) throw new RpcError(RPC.invalidAddressOrKey, 'Transaction not yet in block')
       const block = await bodyOf(engine, entryOf(engine, hash))
       const held = new Set(block.transactions.map(txid))
