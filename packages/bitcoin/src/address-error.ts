@@ -32,7 +32,7 @@ const polymod = (values: readonly number[], start = 1): number => {
 }
 
 const expand = (prefix: string): readonly number[] => {
-  const codes = [...prefix].map((char) => char.charCodeAt(0))
+  const codes = Array.from(prefix, (char) => char.charCodeAt(0))
   return [...codes.map((code) => code >> 5), 0, ...codes.map((code) => code & 31)]
 }
 
@@ -64,14 +64,14 @@ const locate = (text: string): AddressError => {
   const firstIsLower = /[a-z]/.exec(text)?.index ?? text.length
   const firstIsUpper = /[A-Z]/.exec(text)?.index ?? text.length
   const wrongCase = firstIsLower < firstIsUpper ? /[A-Z]/ : /[a-z]/
-  const odd = [...text].flatMap((char, i) => (char < '!' || char > '~' || (isMixed && wrongCase.test(char)) ? [i] : []))
+  const odd = Array.from(text).flatMap((char, i) => (char < '!' || char > '~' || (isMixed && wrongCase.test(char)) ? [i] : []))
   if (odd.length > 0) return { error: 'Invalid character or mixed case', locations: odd }
   const separator = text.lastIndexOf('1')
   if (separator < 0) return { error: 'Missing separator', locations: [] }
   if (separator === 0 || separator + CHECKSUM_LENGTH >= text.length)
     return { error: 'Invalid separator position', locations: [separator] }
   const lower = text.toLowerCase()
-  const values = [...lower.slice(separator + 1)].map((char) => CHARSET.indexOf(char))
+  const values = Array.from(lower.slice(separator + 1), (char) => CHARSET.indexOf(char))
   const unknown = values.indexOf(-1)
   if (unknown >= 0) return { error: 'Invalid Base 32 character', locations: [separator + 1 + unknown] }
   const remainder = polymod([...expand(lower.slice(0, separator)), ...values])
@@ -96,7 +96,7 @@ const bech32Error = (text: string, { bech32Prefix }: Network): AddressError => {
   const lower = text.toLowerCase()
   const separator = lower.lastIndexOf('1')
   const prefix = lower.slice(0, separator)
-  const values = [...lower.slice(separator + 1)].map((char) => CHARSET.indexOf(char))
+  const values = Array.from(lower.slice(separator + 1), (char) => CHARSET.indexOf(char))
   const isWhole =
     text.length <= MAX_LENGTH &&
     (text === lower || text === text.toUpperCase()) &&

@@ -72,6 +72,8 @@ import type { Pruning } from './prune.ts'
 import type { Rebuild } from './rebuild.ts'
 import type { RowBuffer } from './row-buffer.ts'
 
+export type ChainStep = { readonly type: 'connected' | 'disconnected'; readonly entry: HeaderEntry }
+
 export type ChainOptions = {
   readonly store: Store
   /** Where block files are. */
@@ -97,6 +99,8 @@ export type ChainOptions = {
   readonly onFlushed: () => void
   /** A transaction was taken, and is durable. */
   readonly onTransaction: (tx: Tx) => void
+  /** A block came on top, or was taken off, in memory: not durable yet. */
+  readonly onStep?: (step: ChainStep) => void
   readonly policy: MempoolPolicy
   /** Whether the mempool outlives a restart. */
   readonly persistMempool: boolean
@@ -225,6 +229,7 @@ const connectTip = async (chain: Chain, entry: HeaderEntry, block: Block, order:
   chain.active.push(entry)
   if (isBetter(entry, chain.best)) chain.best = entry
   const { confirmed } = removeForBlock(pool, block.transactions, options.now())
+  options.onStep?.({ type: 'connected', entry })
   learnBlock(chain.estimator, confirmed, entry.height)
   trimMempool(pool, options.now())
   if (endsRules(chain, entry)) await rejudgePool(chain)
@@ -268,6 +273,7 @@ const disconnectTip = async (chain: Chain, lost: LostBlocks): Promise<void> => {
   rows.put(writes)
   for (const index of inStep) index.best = entry.parent as HeaderEntry
   active.pop()
+  options.onStep?.({ type: 'disconnected', entry })
   if (endsRules(chain, entry)) lost.rulesChanged = true
   loseBlock(chain, lost, block.transactions.slice(1), blockTotalSize(block))
   options.log.debug({ height: entry.height, hash: entry.hash }, 'block disconnected')

@@ -155,6 +155,17 @@ export const configSchema = z
     /** Threads that run scripts, the main one included: 0 all cores, below 0 all but so many. */
     scriptThreads: z.coerce.number().int().min(-256).max(256).default(0),
     ...mempoolShape,
+    /** What is published over ZeroMQ, and where: `tcp://host:port` or `ipc://path`. */
+    zmq: z
+      .array(
+        z.strictObject({
+          topic: z.enum(['hashblock', 'hashtx', 'rawblock', 'rawtx', 'sequence']),
+          address: z.string(),
+          hwm: z.number().int().min(0).default(1000),
+        }),
+      )
+      .max(64)
+      .default([]),
     /** Commands run by the system's shell; `%s` in blockNotify is the hash of the new block. */
     blockNotify: z.string().min(1).optional(),
     startupNotify: z.string().min(1).optional(),

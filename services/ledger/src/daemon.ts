@@ -28,6 +28,7 @@ import type { LogCategories } from './rpc/method.ts'
 import { createRpcServer } from './rpc/server.ts'
 import { createScriptPool, scriptThreadsOf } from './script-pool.ts'
 import { addSubnet, localSubnets } from './subnet.ts'
+import { startZmq } from './zmq/notifications.ts'
 import { nextTurn, settableClock, systemClock, systemRandom } from './system.ts'
 import { announced, followTip } from './tip-news.ts'
 
@@ -252,6 +253,14 @@ export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT, s
       })().finally(() => tellStopped()))
     }
 
+    const zmq = await startZmq({
+      engine,
+      wanted: config.zmq,
+      isInitialDownload: () => peers.isInitialDownload(),
+      log,
+    })
+    closers.push(() => zmq.close())
+
     const allowed = localSubnets()
     for (const subnet of config.rpcAllowIp) addSubnet(allowed, subnet)
     const rpc = createRpcServer({
@@ -266,6 +275,7 @@ export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT, s
         stop: () => void stop(),
         signers,
         stopping: stopping.signal,
+        zmq: zmq.notifications,
         logPath: sink.logPath ?? '',
         logCategories: sink.logCategories ?? NO_CATEGORIES,
       },

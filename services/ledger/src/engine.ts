@@ -64,6 +64,7 @@ import {
   tipOf,
   wasConnected,
   type BlockOutcome,
+  type ChainStep,
 } from './chain.ts'
 import { loadBlock, loadBlockBytes, loadUndo, storedBlock, storedUndo } from './chain-blocks.ts'
 import { openChain } from './open-chain.ts'
@@ -171,6 +172,11 @@ export interface LedgerEngine extends LedgerSource, Mining {
   readonly estimator: FeeEstimator
   /** Tells of all that enters or leaves the mempool, at once. */
   watchMempool(listener: MempoolListener): () => void
+  /**
+   * Tells of each block as it is put on top or taken off, in order with what watchMempool tells. It may not be durable yet: it is once
+   * the tip that `subscribe` tells of shows it.
+   */
+  watchSteps(listener: (step: ChainStep) => void): () => void
   /** Headers in order, each on the one before or on one that we know. Known ones are skipped. The last entry, or what is wrong. */
   submitHeaders(headers: readonly BlockHeader[]): HeaderEntry | BlockViolation
   submitBlock(block: Block): Promise<BlockOutcome>
@@ -215,6 +221,7 @@ const perKw = (perKvb: number): FeeratePerKw => FeeratePerKw(Math.max(253, Math.
 export const createLedgerEngine = async (options: LedgerEngineOptions): Promise<LedgerEngine> => {
   const { store, directory, network, clock, log = SILENT, checkScripts, scriptCache, assumption } = options
   const watchers = new Set<MempoolListener>()
+  const stepWatchers = new Set<(step: ChainStep) => void>()
   const listeners = new Set<(event: LedgerEvent) => void>()
   const emit = (event: LedgerEvent): void => {
     for (const listener of listeners)
@@ -254,6 +261,9 @@ export const createLedgerEngine = async (options: LedgerEngineOptions): Promise<
     },
     onFlushed: () => schedule(),
     onTransaction: (tx) => emit({ type: 'transactionSeen', tx }),
+    onStep: (step) => {
+      for (const watcher of stepWatchers) watcher(step)
+    },
     policy: { ...DEFAULT_POLICY, ...options.policy },
     persistMempool: options.persistMempool !== false,
     acceptStaleFees: options.acceptStaleFees === true,
@@ -493,6 +503,10 @@ export const createLedgerEngine = async (options: LedgerEngineOptions): Promise<
     watchMempool(listener) {
       watchers.add(listener)
       return () => void watchers.delete(listener)
+    },
+    watchSteps(listener) {
+      stepWatchers.add(listener)
+      return () => void stepWatchers.delete(listener)
     },
     submitHeaders,
     submitBlock,

@@ -306,15 +306,15 @@ export const OPTIONS: Readonly<Record<string, Option>> = {
   blocknotify: { hint: '<command>', about: 'run for each new block; %s is its hash', to: 'blockNotify', read: filled },
   shutdownnotify: { hint: '<command>', about: 'run at the end', to: 'shutdownNotify', read: filled },
   startupnotify: { hint: '<command>', about: 'run at the start', to: 'startupNotify', read: filled },
-  zmqpubhashblock: idle('<address>'),
+  zmqpubhashblock: { hint: '<address>', about: 'publish hashes of new blocks over ZeroMQ' },
   zmqpubhashblockhwm: idle('<n>'),
-  zmqpubhashtx: idle('<address>'),
+  zmqpubhashtx: { hint: '<address>', about: 'publish ids of transactions over ZeroMQ' },
   zmqpubhashtxhwm: idle('<n>'),
-  zmqpubrawblock: idle('<address>'),
+  zmqpubrawblock: { hint: '<address>', about: 'publish new blocks over ZeroMQ' },
   zmqpubrawblockhwm: idle('<n>'),
-  zmqpubrawtx: idle('<address>'),
+  zmqpubrawtx: { hint: '<address>', about: 'publish transactions over ZeroMQ' },
   zmqpubrawtxhwm: idle('<n>'),
-  zmqpubsequence: idle('<address>'),
+  zmqpubsequence: { hint: '<address>', about: 'publish what happens to blocks and the mempool, in order over ZeroMQ' },
   zmqpubsequencehwm: idle('<n>'),
 
   // The log and the process
@@ -406,6 +406,17 @@ const rpcAddresses = (settings: Settings): readonly string[] => {
   return given.length > 0 && settings.list('rpcallowip').length > 0 ? given : ['127.0.0.1', '::1']
 }
 
+const ZMQ_TOPICS = ['hashblock', 'hashtx', 'rawblock', 'rawtx', 'sequence'] as const
+
+const published = (settings: Settings) =>
+  ZMQ_TOPICS.flatMap((topic) =>
+    settings.list(`zmqpub${topic}`).map((address) => ({
+      topic,
+      address: address.replace(/^unix:/, 'ipc://'),
+      hwm: Math.max(0, settings.int(`zmqpub${topic}hwm`) ?? 1000),
+    })),
+  )
+
 /** Our configuration from bitcoind's settings. `defaultPort`: the network's port for peers. */
 export const configOf = (settings: Settings, defaultPort: number): Partial<LedgerConfigInput> => {
   const config: Record<string, unknown> = {}
@@ -423,6 +434,7 @@ export const configOf = (settings: Settings, defaultPort: number): Partial<Ledge
     ...config,
     ...bindOf(settings),
     rpcBind: [...rpcAddresses(settings)],
+    zmq: published(settings),
     listen: listens === true,
     link: config['linkPort'] !== undefined,
     connect: [...connectTo(settings, defaultPort)],

@@ -31,6 +31,8 @@ export type RpcContext = {
   /** Where the log is written; '' for nowhere that has a path. */
   readonly logPath: string
   readonly logCategories: LogCategories
+  /** What is published over ZeroMQ. */
+  readonly zmq: readonly { readonly topic: string; readonly address: string; readonly hwm: number }[]
 }
 
 /** `since`: milliseconds of the process's steady clock. */

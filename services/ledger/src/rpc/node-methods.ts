@@ -35,7 +35,11 @@ export const nodeMethods: Methods = {
       }
     },
   },
-  getzmqnotifications: { params: [], about: 'There are none.', run: () => [] },
+  getzmqnotifications: {
+    params: [],
+    about: 'What is published over ZeroMQ, and where.',
+    run: ({ zmq }) => zmq.map(({ topic, address, hwm }) => ({ type: `pub${topic}`, address, hwm })),
+  },
   uptime: { params: [], about: 'Seconds since the start.', run: ({ now, startedAtMs }) => seconds(now()) - seconds(startedAtMs) },
   stop: {
     params: ['wait'],
