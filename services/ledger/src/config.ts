@@ -43,6 +43,10 @@ export const configSchema = z
     pruneMib: z.coerce.number().int().min(0).max(2_000_000_000).default(0),
     /** Block files of 64 KiB, and shorter chains are pruned. For tests. */
     fastPrune: flag.default(false),
+    /** Where block files are kept; default: blocks in the data directory. */
+    blocksDir: z.string().min(1).optional(),
+    /** Files with blocks to take before anything else. */
+    loadBlock: z.preprocess(words, z.array(z.string().min(1))).default([]),
     /** Build the chain again from the block files alone; for one start. */
     reindex: flag.default(false),
     /** Build coins and indices again from the blocks in the index; for one start. */

@@ -1,7 +1,7 @@
 /**
  * The ledger as one running thing: store, engine, JSON-RPC, link, P2P, miner. It owns every resource and closes them in reverse.
  */
-import { mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { BlockHash, decodeAddress, isAddressProblem, signBlock, ZERO_HASH, type Network } from '@leyden/bitcoin'
 import { createScriptCache, type Assumption } from '@leyden/ledger'
@@ -16,6 +16,7 @@ import { parseHashedUser, whitelistOf, type Credentials } from './credentials.ts
 import { createLedgerEngine, type LedgerEngine } from './engine.ts'
 import { listenForLinks } from './link-server.ts'
 import { PortTaken } from './listen.ts'
+import { loadBlocks } from './load-blocks.ts'
 import { policyOf, templateLimitsOf } from './mempool-config.ts'
 import { mempoolFileStore } from './mempool-file.ts'
 import { runCommand } from './notify.ts'
@@ -112,6 +113,12 @@ const startMiner = (
   return () => clearInterval(timer)
 }
 
+/** Programs that read bitcoind's block files look for the key of its obfuscation there: ours is none. Bitcoin Core blockstorage.cpp. */
+const markUnobfuscated = (blocksDir: string): void => {
+  const file = join(blocksDir, 'xor.dat')
+  if (!existsSync(file)) writeFileSync(file, new Uint8Array(8))
+}
+
 /** Blocks above which a chain may be pruned. Bitcoin Core kernel/chainparams.cpp, nPruneAfterHeight. */
 const pruneAfterHeight = ({ fastPrune }: LedgerConfig, { name }: Network): number =>
   name === 'mainnet' ? 100_000 : fastPrune ? 100 : 1000
@@ -181,7 +188,9 @@ export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT, s
     const scriptCache = createScriptCache(config.scriptCacheMib * 1024 * 1024, systemRandom.bytes(32))
     const scripts = createScriptPool({ threads: scriptThreadsOf(config.scriptThreads), log, known: scriptCache.shared })
     closers.push(() => scripts.close())
-    const directory = diskDirectory(join(datadir, 'blocks'))
+    const blocksDir = resolve(datadir, config.blocksDir ?? 'blocks')
+    const directory = diskDirectory(blocksDir)
+    markUnobfuscated(blocksDir)
     closers.push(() => directory.close())
     const engine = await createLedgerEngine({
       store,
@@ -203,6 +212,7 @@ export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT, s
       ...storageOptions(config, network),
     })
     closers.push(() => engine.close())
+    for (const file of config.loadBlock) await loadBlocks(engine, file, log)
     const mempoolFile = mempoolFileStore(engine, join(datadir, config.mempoolFile ?? 'mempool.dat'), systemRandom, () =>
       clock.now(),
     )

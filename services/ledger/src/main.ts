@@ -29,6 +29,8 @@ const args = {
     '0 keeps all blocks, 1 prunes when told to, from 550 on the size of the block files (default 0)',
     'MiB',
   ),
+  blocksDir: text('blocksDir', 'where block files are kept (default: blocks in the data directory)', 'path'),
+  loadBlock: text('loadBlock', 'files with blocks to take first, separated by commas', 'path'),
   reindex: text('reindex', 'build everything again from the block files', 'true|false'),
   reindexChainstate: text('reindexChainstate', 'build coins and indices again from the blocks', 'true|false'),
   txIndex: text('txIndex', 'keep an index of transactions (default true, unless blocks are pruned)', 'true|false'),

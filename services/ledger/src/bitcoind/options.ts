@@ -3,6 +3,8 @@
  * ours: a row with `to` fills that key of config.ts. A row without is known, so that nobody's command line is refused for it, and
  * changes nothing: what it would ask for does not exist here, or is always so.
  */
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import type { LedgerConfigInput } from '../config.ts'
 import { MEMPOOL_OPTIONS } from './mempool-options.ts'
 import { InitError, type Settings } from './settings.ts'
@@ -114,7 +116,17 @@ export const OPTIONS: Readonly<Record<string, Option>> = {
   allowignoredconf: { about: 'a bitcoin.conf that is not read is not an error' },
   settings: { hint: '<file>', about: 'file of settings that programs write (default: settings.json)' },
   pid: { hint: '<file>', about: 'file of the process id (default: bitcoind.pid)' },
-  blocksdir: idle('<dir>'),
+  blocksdir: {
+    hint: '<dir>',
+    about: 'where the directory with block files is (default: the data directory)',
+    to: 'blocksDir',
+    read(settings) {
+      const path = settings.text('blocksdir')
+      if (path === undefined) return undefined
+      if (!existsSync(path)) throw new InitError(`Specified blocks directory "${path}" does not exist.`)
+      return join(path, settings.chain === 'main' ? '' : settings.chain, 'blocks')
+    },
+  },
 
   // The chain
   chain: { hint: '<chain>', about: 'main, testnet4, signet or regtest (default: main)' },
@@ -180,7 +192,12 @@ export const OPTIONS: Readonly<Record<string, Option>> = {
   dbbatchsize: idle('<bytes>'),
   dbcache: { hint: '<MiB>', about: 'memory for the cache of coins (default: 256)', to: 'dbCacheMib', read: atLeast(4) },
   fastprune: { about: 'block files of 64 KiB, and shorter chains are pruned: for tests', to: 'fastPrune', read: bool },
-  loadblock: idle('<file>'),
+  loadblock: {
+    hint: '<file>',
+    about: 'a file with blocks to take first; may be given several times',
+    to: 'loadBlock',
+    read: list,
+  },
   maxsigcachesize: {
     hint: '<MiB>',
     about: 'memory for known signatures and scripts (default: 32)',
