@@ -216,9 +216,10 @@ const connectTip = async (chain: Chain, entry: HeaderEntry, block: Block, order:
   const view = await loadView(chain, coinsNeeded(block, mayRepeat))
   const result = connectCoins(block, { network: options.network, entry, view, scriptsPassed: knownToPass(chain, entry) })
   if (isViolation(result)) return result
-  const failed = await (options.checkScripts ?? checkScriptsHere)(result.scripts)
+  // Other threads run scripts while this one makes the rows of the indices
+  const verdict = (options.checkScripts ?? checkScriptsHere)(result.scripts)
+  const [failed, { inStep, writes }] = await Promise.all([verdict, indexRows(chain.indexes, rows, entry, block, result.undo)])
   if (failed !== undefined) return scriptViolation(result.scripts, failed)
-  const { inStep, writes } = await indexRows(chain.indexes, rows, entry, block, result.undo)
   // From here to the end of the changes nothing is waited for: a flush finds all of them or none.
   storeBlock(chain, entry, block, order)
   storeUndo(chain, entry, result.undo)

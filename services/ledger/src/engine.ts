@@ -23,6 +23,7 @@ import {
   addHeader,
   ancestorAt,
   bestHeader,
+  checkBlockAlone,
   DEFAULT_POLICY,
   DEFAULT_TEMPLATE_LIMITS,
   estimateFeerate,
@@ -356,13 +357,16 @@ export const createLedgerEngine = async (options: LedgerEngineOptions): Promise<
     return last
   }
 
-  const submitBlock = (block: Block): Promise<BlockOutcome> =>
-    inQueue(async () => {
+  const submitBlock = (block: Block): Promise<BlockOutcome> => {
+    // What needs nothing of the chain can be done while the block before is still under way. The answer is asked for again in its turn
+    if (tree.entries.get(blockHash(block.header))?.stored !== true) checkBlockAlone(block, network)
+    return inQueue(async () => {
       const known = tree.entries.get(blockHash(block.header))
       const outcome = await takeBlock(chain, block)
       if (known !== undefined && outcome.status !== 'duplicate' && known.stored) headersWithoutBlock--
       return outcome
     })
+  }
 
   const mining = createMining({
     chain,

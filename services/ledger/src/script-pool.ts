@@ -74,6 +74,8 @@ export const createScriptPool = ({ threads, log, known, worker = WORKER, turn = 
   let closed = false
   let piecesByWorkers = 0
   let last: Promise<unknown> = Promise.resolve()
+  /** Blocks under way or in line. */
+  let waiting = 0
 
   const startWorker = (): Worker => {
     const thread = new Worker(worker, { workerData: known, execArgv: isSource ? ['--conditions=@leyden/source'] : [] })
@@ -130,8 +132,15 @@ export const createScriptPool = ({ threads, log, known, worker = WORKER, turn = 
     check(checks) {
       if (closed) return Promise.reject(new Error('the script threads are closed'))
       const inputs = inputsToCheck(checks)
-      const run = last.then(() => (inputs < LEAST_INPUTS ? checkScripts(checks, signatures) : checkInThreads(checks, inputs)))
-      last = run.catch(() => undefined)
+      const begin = async (): Promise<FailedScript | undefined> =>
+        inputs < LEAST_INPUTS ? checkScripts(checks, signatures) : checkInThreads(checks, inputs)
+      // At once where nothing is under way: the other threads have begun when this one goes on with something else
+      const run = waiting === 0 ? begin() : last.then(begin)
+      waiting++
+      last = run.then(
+        () => waiting--,
+        () => waiting--,
+      )
       return run
     },
     workers: () => workers.size,

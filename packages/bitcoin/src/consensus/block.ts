@@ -49,15 +49,24 @@ const MUTATIONS: ReadonlySet<string> = new Set<BlockMutation>([
 /** Whether the reason condemns only these bytes: the block of that hash may still be good when another peer sends it. */
 export const isMutation = (error: BlockError): error is BlockMutation => MUTATIONS.has(error)
 
+/** A block never changes: what it has passed once it need not pass again. Peers, the chain and the miner all ask. */
+const passedRoot = new WeakSet<Block>()
+const passedCommitment = new WeakSet<Block>()
+const passedAlone = new WeakMap<Block, Network>()
+
 /** Root in the header against the transactions, and no repeated ones (CVE-2012-2459). */
 export const checkMerkleRoot = (block: Block): BlockMutation | undefined => {
+  if (passedRoot.has(block)) return undefined
   const { root, mutated } = merkleTree(block.transactions.map((tx) => hashFromHex(txid(tx))))
   if (hashToHex(root) !== block.header.merkleRoot) return 'bad-txnmrklroot'
-  return mutated ? 'bad-txns-duplicate' : undefined
+  if (mutated) return 'bad-txns-duplicate'
+  passedRoot.add(block)
+  return undefined
 }
 
 /** What needs no context: proof of work (unless `withProofOfWork` is false), merkle root, sizes, coinbase, checkTx of each. */
 export const checkBlock = (block: Block, network: Network, withProofOfWork = true): BlockError | undefined => {
+  if (passedAlone.get(block) === network) return undefined
   if (withProofOfWork) {
     const work = checkProofOfWork(block.header, network)
     if (work !== undefined) return work
@@ -82,7 +91,9 @@ export const checkBlock = (block: Block, network: Network, withProofOfWork = tru
     if (error !== undefined) return error
     sigOps += legacySigOps(tx)
   }
-  return sigOps * WITNESS_SCALE_FACTOR > MAX_BLOCK_SIGOPS_COST ? 'bad-blk-sigops' : undefined
+  if (sigOps * WITNESS_SCALE_FACTOR > MAX_BLOCK_SIGOPS_COST) return 'bad-blk-sigops'
+  if (withProofOfWork) passedAlone.set(block, network)
+  return undefined
 }
 
 /** BIP 141 § Commitment structure. `expected`: segwit holds at this height. */
@@ -93,9 +104,10 @@ export const checkWitnessCommitment = (block: Block, expected: boolean): BlockMu
     return block.transactions.some(hasWitness) ? 'unexpected-witness' : undefined
   const reserved = coinbase.inputs[0]?.witness ?? []
   if (reserved.length !== 1 || reserved[0]!.length !== 32) return 'bad-witness-nonce-size'
-  return equalBytes(witnessCommitment(block.transactions.map(wtxid), reserved[0]!), committed)
-    ? undefined
-    : 'bad-witness-merkle-match'
+  if (passedCommitment.has(block)) return undefined
+  if (!equalBytes(witnessCommitment(block.transactions.map(wtxid), reserved[0]!), committed)) return 'bad-witness-merkle-match'
+  passedCommitment.add(block)
+  return undefined
 }
 
 /**
