@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { blockHash, type BlockHash, type BlockHeader } from '@leyden/bitcoin'
 import { DOWNLOAD_WINDOW, MAX_IN_FLIGHT } from './download.ts'
 import { INV, SERVICE } from './message.ts'
+import { canTake } from './step.ts'
 import { NO_WORK, START_MS, blockOf, chainOn, headerOn, world } from './testing.ts'
 
 type World = ReturnType<typeof world>
@@ -28,7 +29,7 @@ const giveBlock = (w: World, peer: number, header: BlockHeader): void => {
     if (effect.type === 'takeBlock') {
       const hash = blockHash(effect.block.header)
       w.chain.store(hash)
-      w.step({ type: 'blockTaken', peer, verdict: { hash, taken: true, late: false } })
+      w.step({ type: 'blockTaken', peer, verdict: { hash, taken: true } })
       w.step({ type: 'tipChanged' })
     }
 }
@@ -155,17 +156,18 @@ describe('blocks', () => {
     expect(w.take().filter(({ type }) => type === 'takeBlock')).toHaveLength(0)
   })
 
-  it('with no room for what cannot be connected yet are fetched one by one from the lowest', () => {
+  it('wait in their connection while the chain has no room for more', () => {
     const w = world()
-    const headers = headersOf(w, 40)
-    w.chain.state.initialDownload = true
-    w.chain.state.room = false
-    w.tick(30 * 3_600_000)
-    w.greet(1, 'outbound-full-relay')
-    w.greet(2, 'outbound-full-relay')
-    for (const id of [1, 2]) sayHeaders(w, id, headers)
+    const headers = headersOf(w, 2)
+    const peer = w.greet(1, 'outbound-full-relay')
+    sayHeaders(w, 1, headers)
     w.tick()
-    expect([...w.peering.blocksInFlight.keys()]).toEqual([blockHash(headers[0]!)])
+    w.say(1, { type: 'block', block: blockOf(headers[0]!) })
+    expect(canTake(w.peering, peer)).toBe('block')
+    w.chain.state.room = false
+    expect(canTake(w.peering, peer)).toBe('none')
+    w.step({ type: 'blockTaken', peer: 1, verdict: { hash: blockHash(headers[0]!), taken: true } })
+    expect(canTake(w.peering, peer)).toBe('any')
   })
 })
 

@@ -129,8 +129,6 @@ const plan = (peering: Peering, peer: PeerState, count: number): Plan => {
     if (entry.height > windowEnd)
       return { wanted, staller: wanted.length === 0 && waitingFor !== peer.id ? waitingFor : undefined }
     if (isLimited(peer) && best.height - entry.height >= LIMITED_BLOCKS) continue
-    // With no room for what cannot be connected yet, only the lowest missing is fetched.
-    if (!chain.hasRoom() && (wanted.length > 0 || waitingFor !== undefined)) return { wanted, staller: undefined }
     wanted.push(entry)
     if (wanted.length === count) break
   }
@@ -185,9 +183,14 @@ export const relaxStalling = (peering: Peering): void => {
 /** Whether a block that nobody asked for is worth taking: it may become the tip, and soon. */
 const isWelcome = ({ ports: { chain }, blocksTaking }: Peering, entry: ChainEntry): boolean => {
   const tip = chain.tip()
-  // Those that are being taken may move the tip before this one's turn.
+  // Those that are being taken may move the tip before this one's turn; one that was here and is pruned is not wanted again.
   const furthest = tip.height + blocksTaking.size + MAX_AHEAD
-  return entry.chainWork >= tip.chainWork && entry.height <= furthest && entry.chainWork >= chain.minimumWork
+  return (
+    !chain.isComplete(entry) &&
+    entry.chainWork >= tip.chainWork &&
+    entry.height <= furthest &&
+    entry.chainWork >= chain.minimumWork
+  )
 }
 
 export const receiveBlock = (peering: Peering, peer: PeerState, { block }: MessageOf<'block'>): void => {
@@ -222,11 +225,11 @@ const refuseBlock = (peering: Peering, peer: PeerState, reason: string): void =>
   punishForBlock(peering, peer, reason)
 }
 
-/** What became of a block. `late`: its sender was answered before, because its parent was not there. */
-export type BlockVerdict = { readonly hash: BlockHash; readonly taken: boolean; readonly reason?: string; readonly late: boolean }
+/** What became of a block. */
+export type BlockVerdict = { readonly hash: BlockHash; readonly taken: boolean; readonly reason?: string }
 
 export const blockTaken = (peering: Peering, peer: PeerState | undefined, verdict: BlockVerdict): void => {
-  if (peer !== undefined && !verdict.late) peer.blocksPending--
+  if (peer !== undefined) peer.blocksPending--
   const { hash, taken, reason } = verdict
   peering.blocksTaking.delete(hash)
   if (reason !== undefined) {

@@ -32,16 +32,16 @@ export interface ChainPort {
   ancestor(entry: ChainEntry, height: number): ChainEntry | undefined
   fork(a: ChainEntry, b: ChainEntry): ChainEntry
   locator(entry: ChainEntry): BlockHash[]
-  /** Its body is here, whether or not it can be connected. */
+  /** Its body is here, whether or not those below are. */
   hasBody(entry: ChainEntry): boolean
   /** Its body is here and can be read again. */
   canServe(entry: ChainEntry): boolean
-  /** Its body and those of all below are here. */
+  /** Its body and those of all below have been here; they may have been pruned since. */
   isComplete(entry: ChainEntry): boolean
   isInvalid(entry: ChainEntry): boolean
   /** Far behind: transactions make no sense yet. */
   isInitialDownload(): boolean
-  /** Whether bodies that cannot be connected yet may still be held. */
+  /** Whether more blocks may be given to the chain before it has answered for those it has. */
   hasRoom(): boolean
   /** Expected hashes for a header. */
   workOf(header: BlockHeader): bigint

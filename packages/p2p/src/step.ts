@@ -83,10 +83,11 @@ export type PeeringInput =
   /** Announce it again: nobody has asked for it yet. */
   | { readonly type: 'rebroadcast'; readonly tx: Tx }
 
-/** What the next message of a peer may be: any, a block (others wait for blocks under way), or none. */
-export const canTake = (peer: PeerState): 'any' | 'block' | 'none' => {
+/** What the next message of a peer may be: any, a block (others wait for blocks under way, and they for room), or none. */
+export const canTake = ({ ports }: Peering, peer: PeerState): 'any' | 'block' | 'none' => {
   if (peer.closing || peer.sendPaused || peer.pending > 0 || peer.getdata.length > 0) return 'none'
-  return peer.blocksPending > 0 ? 'block' : 'any'
+  if (peer.blocksPending === 0) return 'any'
+  return ports.chain.hasRoom() ? 'block' : 'none'
 }
 
 const UNSUPPORTED_BLOOM = new Set(['filterload', 'filteradd', 'filterclear'])

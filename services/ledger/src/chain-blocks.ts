@@ -3,7 +3,7 @@
  * A block is stored for good once it was: pruning takes its bytes away, and then whoever needs them is told.
  */
 import { decodeBlock, encodeBlock, type Block, type BlockHash } from '@leyden/bitcoin'
-import { addHeader, decodeUndo, encodeUndo, type HeaderEntry, type ReorgPlan, type Undo } from '@leyden/ledger'
+import { addHeader, decodeUndo, encodeUndo, isBetter, type HeaderEntry, type ReorgPlan, type Undo } from '@leyden/ledger'
 import type { RecordKind } from './block-files.ts'
 import type { Chain } from './chain.ts'
 
@@ -59,18 +59,53 @@ export const storedUndo = async (chain: Chain, entry: HeaderEntry): Promise<Undo
   throw new Error(`the data directory is damaged: undo data of block ${entry.hash} is missing`)
 }
 
-/** Keeps the bytes of a block that has passed the rules that need no coins. */
-export const storeBlock = (chain: Chain, entry: HeaderEntry, block: Block, order: number): void => {
-  const { tree, files, stored, touched } = chain
-  if (!entry.stored) {
-    const place = files.appendBlock(entry.hash, entry.height, encodeBlock(block))
-    stored.set(entry.hash, { transactions: block.transactions.length, block: place })
-  }
+/** Whether the bytes of the block are here. */
+export const hasBytes = ({ stored }: Chain, { hash }: HeaderEntry): boolean => stored.get(hash)?.block !== undefined
+
+/** Keeps the bytes of a block that has passed the rules that need no coins, whether or not its parent's are here. */
+export const keepBytes = (chain: Chain, entry: HeaderEntry, block: Block): void => {
+  const { tree, files, stored, touched, loose, named } = chain
   addHeader(tree, entry)
+  touched.add(entry)
+  if (hasBytes(chain, entry)) return
+  const place = files.appendBlock(entry.hash, entry.height, encodeBlock(block))
+  stored.set(entry.hash, { transactions: block.transactions.length, block: place })
+  const parent = entry.parent as HeaderEntry
+  if (entry.stored || parent.stored) return
+  loose.set(parent.hash, [...(loose.get(parent.hash) ?? []), entry])
+  // What it stands on has to be known after a restart.
+  for (let at: HeaderEntry | undefined = parent; at !== undefined && !at.stored && !named.has(at); at = at.parent) {
+    named.add(at)
+    touched.add(at)
+  }
+}
+
+/** Blocks that came before their parents are stored as soon as those are: what stands on this one, and on that. */
+export const tieLoose = (chain: Chain, entry: HeaderEntry): void => {
+  const waiting = [entry]
+  for (let parent = waiting.pop(); parent !== undefined; parent = waiting.pop()) {
+    const children = chain.loose.get(parent.hash) ?? []
+    chain.loose.delete(parent.hash)
+    for (const child of children) {
+      if (!hasBytes(chain, child)) continue
+      child.stored = true
+      child.order = chain.nextOrder++
+      chain.touched.add(child)
+      if (child.failed === 'none' && isBetter(child, chain.best)) chain.best = child
+      waiting.push(child)
+    }
+  }
+}
+
+/** Keeps the bytes of a block whose parent is stored: it may become the tip. */
+export const storeBlock = (chain: Chain, entry: HeaderEntry, block: Block, order: number): void => {
+  if (!entry.stored) keepBytes(chain, entry, block)
+  addHeader(chain.tree, entry)
   entry.stored = true
   entry.order = order
   chain.nextOrder = Math.max(chain.nextOrder, order + 1)
-  touched.add(entry)
+  chain.touched.add(entry)
+  tieLoose(chain, entry)
 }
 
 /** Keeps what the block spent, unless that has been done when it was connected before: it is always the same. */

@@ -61,7 +61,7 @@ import {
 } from '@leyden/ledger'
 import type { Log, Store, Write } from '@leyden/runtime'
 import type { BlockFiles } from './block-files.ts'
-import { checkPresent, storeBlock, storedBlock, storedUndo, storeUndo } from './chain-blocks.ts'
+import { checkPresent, hasBytes, keepBytes, storeBlock, storedBlock, storedUndo, storeUndo } from './chain-blocks.ts'
 import { indexRows, unindexRows, type ChainIndex, type IndexName } from './chain-indexes.ts'
 import { loseBlock, noLostBlocks, refillPool, rejudgePool, type LostBlocks } from './chain-pool.ts'
 import { headerWrite, type About, type StoredBlock } from './chain-rows.ts'
@@ -135,6 +135,10 @@ export type Chain = {
   readonly indexes: readonly ChainIndex[]
   /** Where the blocks that came are kept. */
   readonly stored: Map<BlockHash, StoredBlock>
+  /** Blocks that came before their parents, by these. */
+  readonly loose: Map<BlockHash, readonly HeaderEntry[]>
+  /** Headers without a block that are on disk, or will be: a block above them is. */
+  readonly named: WeakSet<HeaderEntry>
   /** What blocks told about fees, as far as known. */
   readonly fees: Map<BlockHash, BlockFees>
   /** What our own mempool has taught about fees. */
@@ -332,7 +336,7 @@ export const takeBlock = async (chain: Chain, block: Block): Promise<BlockOutcom
   const { options, tree } = chain
   await activate(chain)
   const known = tree.entries.get(blockHash(block.header))
-  if (known?.failed === 'none' && known.stored) return { status: 'duplicate' }
+  if (known?.failed === 'none' && (known === tree.genesis || hasBytes(chain, known))) return { status: 'duplicate' }
   if (known !== undefined && known.failed !== 'none')
     return { status: 'rejected', violation: { violation: true, reason: 'duplicate-invalid' } }
   const alone = checkBlockAlone(block, options.network)
@@ -340,13 +344,24 @@ export const takeBlock = async (chain: Chain, block: Block): Promise<BlockOutcom
   const entry = placeHeader(tree, block.header, options.now())
   if (isViolation(entry)) return { status: 'rejected', violation: entry }
   const parent = entry.parent as HeaderEntry
-  if (!parent.stored) return { status: 'rejected', violation: { violation: true, reason: 'prev-blk-not-found' } }
   const violation = checkBlockAbove(block, options.network, parent)
   if (violation !== undefined) return reject(chain, entry, violation)
+  // Before its parent, or pruned since: its bytes are kept, and nothing follows.
+  if (!parent.stored || entry.stored) {
+    keepBytes(chain, entry, block)
+    return { status: 'side' }
+  }
   const order = chain.nextOrder
   if (parent === tipOf(chain)) {
     const broken = await connectTip(chain, entry, block, order)
-    return broken === undefined ? { status: 'connected' } : reject(chain, entry, broken)
+    if (broken !== undefined) {
+      // Its body is the one of its header: whoever asks may see what was wrong, and reconsiderblock may try again.
+      if (broken.mutated !== true) storeBlock(chain, entry, block, order)
+      return reject(chain, entry, broken)
+    }
+    // What had come before it can follow now.
+    await activate(chain)
+    return { status: chain.active[entry.height] === entry ? 'connected' : 'side' }
   }
   storeBlock(chain, entry, block, order)
   if (isBetter(entry, chain.best)) chain.best = entry

@@ -17,6 +17,7 @@ import {
   type StoredBlock,
 } from './chain-rows.ts'
 import { fillPool, openPool } from './chain-pool.ts'
+import { tieLoose } from './chain-blocks.ts'
 import { activate, settle, tipOf, type Chain, type ChainOptions } from './chain.ts'
 import { createCoinsCache } from './coins-cache.ts'
 import { flush, newFlushes } from './flush.ts'
@@ -75,6 +76,8 @@ export const openChain = async (options: ChainOptions): Promise<Chain> => {
     files,
     indexes: await openIndexes(store, rows, options.indexes, tree.genesis, network.genesis, (hash) => tree.entries.get(hash)),
     stored,
+    loose: new Map(),
+    named: new WeakSet(tree.entries.values()),
     fees,
     pool,
     estimator,
@@ -93,12 +96,26 @@ export const openChain = async (options: ChainOptions): Promise<Chain> => {
     nextOrder,
     leastOrder,
   }
+  gatherLoose(chain)
   if (options.persistMempool) await loadPool(chain)
   await activate(chain)
   settle(chain)
   await flush(chain)
   log.info({ height: tipOf(chain).height, hash: tipOf(chain).hash, mempool: chain.pool.entries.size }, 'chain open')
   return chain
+}
+
+/** Blocks that are here and their parents are not. */
+const gatherLoose = (chain: Chain): void => {
+  for (const hash of chain.stored.keys()) {
+    const entry = chain.tree.entries.get(hash)
+    if (entry === undefined || entry.stored || entry.parent === undefined) continue
+    chain.loose.set(entry.parent.hash, [...(chain.loose.get(entry.parent.hash) ?? []), entry])
+  }
+  for (const hash of [...chain.loose.keys()]) {
+    const parent = chain.tree.entries.get(hash)
+    if (parent?.stored === true) tieLoose(chain, parent)
+  }
 }
 
 /** Seconds: with an older tip we are behind, and waiting is not the miners' doing. Bitcoin Core's MAX_FEE_ESTIMATION_TIP_AGE. */

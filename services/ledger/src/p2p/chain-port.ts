@@ -27,7 +27,6 @@ import {
 } from '@leyden/ledger'
 import type { ChainEntry, ChainPort, PoolPort } from '@leyden/p2p'
 import type { LedgerEngine } from '../engine.ts'
-import type { WaitingBlocks } from './waiting-blocks.ts'
 
 /** A merkle tree can pass a transaction of this size off as two of its nodes (CVE-2017-12842). */
 const FORGEABLE_BYTES = 64
@@ -54,7 +53,8 @@ const mayFollow = (network: Network, height: number, before: number, bits: numbe
 
 export type ChainPortOptions = {
   readonly engine: LedgerEngine
-  readonly waiting: WaitingBlocks
+  /** Whether the chain may be given more blocks before it has answered. */
+  readonly hasRoom: () => boolean
   readonly now: () => number
   readonly minimumWork: bigint
   /** Seconds: with an older tip we are still far behind. */
@@ -63,7 +63,7 @@ export type ChainPortOptions = {
 
 const whole = (entry: ChainEntry): HeaderEntry => entry as HeaderEntry
 
-export const createChainPort = ({ engine, waiting, now, minimumWork, maxTipAge }: ChainPortOptions): ChainPort => {
+export const createChainPort = ({ engine, hasRoom, now, minimumWork, maxTipAge }: ChainPortOptions): ChainPort => {
   const { tree, network } = engine
   let caughtUp = false
   return {
@@ -80,7 +80,7 @@ export const createChainPort = ({ engine, waiting, now, minimumWork, maxTipAge }
     ancestor: (entry, height) => ancestorAt(whole(entry), height),
     fork: (a, b) => forkPoint(whole(a), whole(b)),
     locator: (entry) => locator(whole(entry)),
-    hasBody: (entry) => whole(entry).stored || waiting.has(entry.hash),
+    hasBody: (entry) => engine.blockData(whole(entry)) === 'here',
     canServe: (entry) => engine.blockData(whole(entry)) === 'here',
     isComplete: (entry) => whole(entry).stored,
     isInvalid: (entry) => whole(entry).failed !== 'none',
@@ -89,7 +89,7 @@ export const createChainPort = ({ engine, waiting, now, minimumWork, maxTipAge }
       caughtUp ||= tip.chainWork >= minimumWork && tip.header.time >= now() / 1000 - maxTipAge
       return !caughtUp
     },
-    hasRoom: () => waiting.hasRoom(),
+    hasRoom,
     workOf: (header) => workFromBits(header.bits),
     meetsTarget: (header) => meetsProofOfWork(blockHash(header), header.bits, network),
     mayFollow: (height, before, bits) => mayFollow(network, height, before, bits),

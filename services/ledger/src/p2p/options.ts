@@ -2,7 +2,7 @@
 import type { Network } from '@leyden/bitcoin'
 import { ConfigError, type LedgerConfig } from '../config.ts'
 import { parseGrant, parseWhitelisted, PermissionError, type Grants } from './permissions.ts'
-import type { PeerServiceOptions } from './server.ts'
+import type { PeerServiceOptions } from './service.ts'
 
 const grantsOf = (config: LedgerConfig): Grants => {
   try {

@@ -5,7 +5,7 @@
 import { connect, createServer, type Socket } from 'node:net'
 import { bytesToBigintLE, DecodeError, utf8Encode } from '@leyden/codec'
 import { hmacSha256 } from '@leyden/crypto'
-import { blockHash, decodeBlock, encodeBlock, type Block, type BlockHash, type Tx } from '@leyden/bitcoin'
+import { blockHash, decodeBlock, encodeBlock, txTotalSize, type Block, type BlockHash, type Tx } from '@leyden/bitcoin'
 import { ancestorAt, forkPoint, type HeaderEntry } from '@leyden/ledger'
 import {
   addressText,
@@ -32,105 +32,31 @@ import {
   type PeeringInput,
   type PeerState,
   type Permission,
-  type Subnet,
   type TxJob,
   type TxVerdict,
 } from '@leyden/p2p'
-import { limitLog, type Clock, type Log, type Random } from '@leyden/runtime'
+import { limitLog } from '@leyden/runtime'
 import type { TransactionOutcome } from '../broadcast.ts'
-import type { LedgerEngine } from '../engine.ts'
 import { listenOn } from '../listen.ts'
-import { openBook, type Book } from './book.ts'
+import { openBook } from './book.ts'
 import { createChainPort, createPoolPort } from './chain-port.ts'
-import { createConnection, endpointOfSocket, plainHost, type BufferLimits, type PeerConnection } from './connection.ts'
+import { createConnection, endpointOfSocket, plainHost, type PeerConnection } from './connection.ts'
 import { filterMessages } from './filters.ts'
 import { createOutbound, limitsFor, resolveName } from './outbound.ts'
-import { permissionsFor, type Grants } from './permissions.ts'
-import { createUploadTarget, type UploadState } from './upload.ts'
-import { createWaitingBlocks } from './waiting-blocks.ts'
+import { permissionsFor } from './permissions.ts'
+import type { PeerService, PeerServiceOptions } from './service.ts'
+import { createUploadTarget } from './upload.ts'
 
 const TICK_MS = 100
 /** A turn after something has happened comes sooner than a tick. */
 const SOON_MS = 5
 /** Frames of one peer that are taken in a row. */
 const MAX_TURN = 64
+/** Blocks on their way into the chain: with more, the next ones wait in their connections. */
+const MAX_TAKING_BYTES = 32 * 1024 * 1024
 const SAVE_ADDRESSES_MS = 15 * 60_000
 const REBROADCAST_MS = 10 * 60_000
 const REBROADCAST_SPREAD_MS = 5 * 60_000
-
-export type PeerServiceOptions = {
-  readonly engine: LedgerEngine
-  readonly clock: Clock
-  readonly random: Random
-  readonly datadir: string
-  readonly host: string
-  readonly port: number
-  readonly listen: boolean
-  readonly userAgent: string
-  readonly maxConnections: number
-  readonly maxUploadBytes: number
-  readonly peerTimeout: number
-  readonly dialTimeoutMs: number
-  readonly maxOrphans: number
-  readonly blocksOnly: boolean
-  readonly minimumWork: bigint
-  readonly maxTipAge: number
-  readonly grants: Grants
-  readonly buffers: BufferLimits
-  /** Find peers in the address book. */
-  readonly usesAddressBook: boolean
-  readonly usesSeeds: boolean
-  readonly isNetworkActive: boolean
-  /** The same address book buckets everywhere: for tests. */
-  readonly deterministicBook: boolean
-  readonly cjdns: boolean
-  readonly banSeconds: number
-  /** Give block filters to light clients, where their index is kept. */
-  readonly servesFilters: boolean
-  readonly log: Log
-}
-
-/** One peer, for those who ask. */
-export type PeerView = { readonly state: PeerState; readonly connection: PeerConnection; readonly network: string }
-
-export interface PeerService {
-  readonly port: number
-  readonly book: Book
-  readonly services: bigint
-  readonly cjdns: boolean
-  readonly blocksOnly: boolean
-  /** How long a ban lasts that says nothing else. */
-  readonly banSeconds: number
-  peers(): readonly PeerView[]
-  /** Dials once; nothing when it is connected already. Rejects when nobody answers, and with RangeError on a bad name. */
-  connect(name: string, type: ConnectionType): Promise<void>
-  /** Whether one more connection of a type may be made. */
-  hasPlace(type: ConnectionType): boolean
-  /** Stays connected to a peer from now on; false when it does already. */
-  add(name: string): boolean
-  remove(name: string): boolean
-  added(): readonly { readonly name: string; readonly connectedTo: string | undefined }[]
-  disconnectByName(name: string): boolean
-  disconnectById(id: number): boolean
-  disconnectSubnet(subnet: Subnet): void
-  setActive(active: boolean): void
-  isActive(): boolean
-  /** Far behind, for all that is known. */
-  isInitialDownload(): boolean
-  /** Lets every peer be pinged. */
-  ping(): void
-  /** Bytes since the start. */
-  traffic(): { readonly received: number; readonly sent: number }
-  upload(): UploadState
-  /** Sends any bytes as a message: for tests. False: no such peer. */
-  sendRaw(id: number, command: string, payload: Uint8Array): boolean
-  /** Asks one peer for a block whose header we have. Why not, in Bitcoin Core's words. */
-  fetchBlock(id: number, hash: BlockHash): string | undefined
-  /** Seconds: the middle of what outbound peers' clocks differ from ours. */
-  timeOffset(): number
-  orphans(): readonly { readonly tx: Tx; readonly peer: number }[]
-  close(): Promise<void>
-}
 
 type Live = { readonly connection: PeerConnection; readonly state: PeerState; readonly name: string; pumping: boolean }
 
@@ -169,7 +95,8 @@ export const listenForPeers = async (options: PeerServiceOptions): Promise<PeerS
     log: options.log,
   })
   const { addrman, bans } = book
-  const waiting = createWaitingBlocks()
+  /** Of blocks on their way into the chain. */
+  let takingBytes = 0
   const upload = createUploadTarget(options.maxUploadBytes, now)
   const isPruning = engine.storage().pruning !== 'off'
   const services =
@@ -177,7 +104,13 @@ export const listenForPeers = async (options: PeerServiceOptions): Promise<PeerS
     SERVICE.networkLimited |
     (isPruning ? 0n : SERVICE.network) |
     (options.servesFilters ? SERVICE.compactFilters : 0n)
-  const chain = createChainPort({ engine, waiting, now, minimumWork: options.minimumWork, maxTipAge: options.maxTipAge })
+  const chain = createChainPort({
+    engine,
+    hasRoom: () => takingBytes < MAX_TAKING_BYTES,
+    now,
+    minimumWork: options.minimumWork,
+    maxTipAge: options.maxTipAge,
+  })
   const peering = createPeering(
     {
       chain,
@@ -278,7 +211,7 @@ export const listenForPeers = async (options: PeerServiceOptions): Promise<PeerS
     one.pumping = true
     for (let taken = 0; taken < MAX_TURN && !one.state.closing; taken++) {
       const frame = one.connection.next()
-      const wants = canTake(one.state)
+      const wants = canTake(peering, one.state)
       if (frame === undefined || wants === 'none') break
       if (wants === 'block' && (frame.problem !== undefined || frame.command !== 'block')) break
       one.connection.shift()
@@ -304,35 +237,19 @@ export const listenForPeers = async (options: PeerServiceOptions): Promise<PeerS
     }
   }
 
-  /** Gives the chain what it can take now: blocks come out of order, and several are taken at once. */
-  const takeReady = (): void => {
-    for (const { block, hash, peer } of waiting.ready((parent) => tree.entries.get(parent)?.stored === true)) {
-      const work = engine.submitBlock(block).then((outcome) => {
-        const reason = outcome.status === 'rejected' ? outcome.violation.reason : undefined
-        waiting.settled(hash, reason !== undefined)
-        if (reason !== undefined) log.warn({ peer, hash, reason }, 'block refused')
-        const verdict = {
-          hash,
-          taken: outcome.status !== 'duplicate' && reason === undefined,
-          ...(reason === undefined ? {} : { reason }),
-        }
-        const late = !direct.delete(hash)
-        step({ type: 'blockTaken', peer, verdict: { ...verdict, late } })
-        takeReady()
-      })
-      inBackground(work)
-    }
-  }
-  /** Blocks whose sender waits for the verdict: their parent was here when they came. */
-  const direct = new Set<BlockHash>()
+  /** Several blocks are on their way into the chain at once, so that none waits for the disk to confirm the one before. */
   const takeBlock = (peer: number, block: Block): void => {
     const hash = blockHash(block.header)
-    const { previousHash } = block.header
-    const canConnect = tree.entries.get(previousHash)?.stored === true || waiting.isTaking(previousHash)
-    const held = waiting.add(block, peer)
-    if (canConnect && held) direct.add(hash)
-    else step({ type: 'blockTaken', peer, verdict: { hash, taken: held, late: false } })
-    takeReady()
+    const bytes = block.transactions.reduce((sum, tx) => sum + txTotalSize(tx), 0)
+    takingBytes += bytes
+    const work = engine.submitBlock(block).then((outcome) => {
+      takingBytes -= bytes
+      const reason = outcome.status === 'rejected' ? outcome.violation.reason : undefined
+      if (reason !== undefined) log.warn({ peer, hash, reason }, 'block refused')
+      const taken = outcome.status === 'connected' || outcome.status === 'side'
+      step({ type: 'blockTaken', peer, verdict: { hash, taken, ...(reason === undefined ? {} : { reason }) } })
+    })
+    inBackground(work)
   }
 
   const takeTransactions = async (peer: number, transactions: readonly Tx[], job: TxJob): Promise<void> => {
@@ -513,7 +430,6 @@ export const listenForPeers = async (options: PeerServiceOptions): Promise<PeerS
     if (closing) return
     if (event.type === 'transactionSeen') return step({ type: 'transactionAdded', tx: event.tx })
     step({ type: 'tipChanged' })
-    takeReady()
     follow()
   })
 

@@ -1,7 +1,7 @@
 /** What an RPC method is, and what it may use. */
 import type { LedgerEngine } from '../engine.ts'
 import type { MempoolFileStore } from '../mempool-file.ts'
-import type { PeerService } from '../p2p/server.ts'
+import type { PeerService } from '../p2p/service.ts'
 import type { Arguments } from './call.ts'
 import type { Json } from './json.ts'
 

@@ -22,7 +22,7 @@ import {
   type PublicNetwork,
   type Subnet,
 } from '@leyden/p2p'
-import type { PeerService, PeerView } from '../p2p/server.ts'
+import type { PeerService, PeerView } from '../p2p/service.ts'
 import { RPC, RpcError, type Arguments } from './call.ts'
 import { btc, type Json } from './json-text.ts'
 import type { Method, Methods } from './method.ts'
@@ -316,7 +316,12 @@ const connectionMethods: Methods = {
       const id = args.int(1)
       const entry = engine.tree.entries.get(hash)
       if (entry === undefined) throw new RpcError(RPC.misc, 'Block header missing')
-      if (entry.stored) throw new RpcError(RPC.misc, 'Block already downloaded')
+      if (engine.storage().pruning !== 'off' && entry.height > engine.tip().height)
+        throw new RpcError(
+          RPC.misc,
+          'In prune mode, only blocks that the node has already synced previously can be fetched from a peer',
+        )
+      if (engine.blockData(entry) === 'here') throw new RpcError(RPC.misc, 'Block already downloaded')
       const problem = peers.fetchBlock(id, hash)
       if (problem !== undefined) throw new RpcError(RPC.misc, problem)
       return {}
