@@ -28,7 +28,7 @@ import { createRowBuffer } from './row-buffer.ts'
 /** Of the cache, the part for what is not on the disk: two of these may be held at once, one being written. */
 const DIRTY_PART = 4
 /** A flush that is larger takes too long. */
-const MAX_DIRTY_BYTES = 96 * 1024 * 1024
+const MAX_DIRTY_BYTES = 48 * 1024 * 1024
 
 /** Opens the chain of a store, or begins one; the mempool of the last run is judged anew. */
 export const openChain = async (options: ChainOptions): Promise<Chain> => {

@@ -21,8 +21,23 @@ export class StoreInUse extends Error {
   }
 }
 
-/** Free space that the disk must have for a write to be tried; more than any one write takes. */
+/** Free space that the disk must have for a write to be tried; more than a write of LARGE_ROWS takes. */
 const LEAST_FREE_BYTES = 64 * 1024 * 1024
+
+/** A write of more rows needs room of its own besides. */
+const LARGE_ROWS = 1000
+const PAGE_BYTES = 4096
+
+/** What a write may take of the disk: LMDB copies each page that it touches, and every row may be on another one. */
+const roomFor = (group: readonly Waiting[]): number => {
+  let rows = 0
+  let bytes = 0
+  for (const { batch } of group) {
+    rows += batch.length
+    for (const { key, value } of batch) bytes += key.length + (value?.length ?? 0)
+  }
+  return rows > LARGE_ROWS ? bytes + rows * PAGE_BYTES : 0
+}
 
 const freeBytesOf = (directory: string): number => {
   const { bavail, bsize } = statfsSync(directory)
@@ -241,10 +256,9 @@ export const lmdbStore = (options: LmdbOptions): Store => {
     }
     if (broken !== undefined) return refuse(broken)
     const free = freeBytes(directory)
-    if (free < leastFreeBytes)
-      return refuse(
-        new Error(`no space: ${free} bytes are free on the disk of ${directory}, ${leastFreeBytes} must be: make room`),
-      )
+    const needed = leastFreeBytes + roomFor(group)
+    if (free < needed)
+      return refuse(new Error(`no space: ${free} bytes are free on the disk of ${directory}, ${needed} must be: make room`))
     try {
       let row: Promise<boolean> | undefined
       const ok = await database.batch(() => {

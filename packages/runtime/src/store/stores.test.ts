@@ -132,7 +132,18 @@ describe('a disk that is full', () => {
     })
     free = 1_000
     await write('after', 2)
-    expect(await Promise.all(['before', 'a', 'b', 'c', 'after'].map(has))).toEqual([true, false, false, false, true])
+    // Each of its rows may touch a page of its own.
+    await expect(write('large', 1001)).rejects.toThrow('no space: 1000 bytes are free')
+    free = 1_000 + 1001 * (4096 + 1010)
+    await write('large', 1001)
+    expect(await Promise.all(['before', 'a', 'b', 'c', 'after', 'large'].map(has))).toEqual([
+      true,
+      false,
+      false,
+      false,
+      true,
+      true,
+    ])
     await store.close()
   })
 })
