@@ -231,7 +231,7 @@ const regtest: Network = {
   targetSpacingSeconds: 600,
   allowMinDifficultyBlocks: true,
   noRetargeting: true,
-  enforceBip94: false,
+  enforceBip94: true,
   ...FROM_THE_START,
   segwitHeight: 0,
   ...NO_EXCEPTIONS,

@@ -61,6 +61,8 @@ export type PoolTx = {
   readonly wtxid: Wtxid
   readonly fee: bigint
   readonly vsize: number
+  /** 0: it was in a block before, so there is nothing to hide of when it came. */
+  readonly sequence?: number
 }
 
 /** The mempool, as far as peers are concerned. */

@@ -41,7 +41,8 @@ export const transactionAdded = (peering: Peering, tx: Tx): void => {
 const findForPeer = (peering: Peering, relay: TxRelay, { kind, hash }: InvItem): Tx | undefined => {
   const { pool } = peering.ports
   const entry = kind === INV.wtx ? pool.byWtxid(hash) : pool.byTxid(hash)
-  if (entry !== undefined && (peering.sequences.get(entry.tx) ?? 0) < relay.lastInvSequence) return entry.tx
+  const since = entry?.sequence === 0 || entry === undefined ? 0 : (peering.sequences.get(entry.tx) ?? 0)
+  if (entry !== undefined && since < relay.lastInvSequence) return entry.tx
   return peering.recentTransactions.get(hash)
 }
 

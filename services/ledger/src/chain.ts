@@ -317,6 +317,11 @@ const moveTo = async (chain: Chain, target: HeaderEntry, lost: LostBlocks, failu
   }
 }
 
+/** What lost blocks held goes back into the mempool. Also after empty blocks: coinbases may be immature again, lock times open. */
+const giveBack = async (chain: Chain, lost: LostBlocks): Promise<void> => {
+  if (lost.count > 0) for (const { tx } of await refillPool(chain, lost)) chain.returned.push(tx)
+}
+
 /** Moves the tip until it is the best that is stored. Also finishes what a crash or a failed write left half done. */
 export const activate = async (chain: Chain): Promise<Failures> => {
   const failures: Failures = new Map()
@@ -325,8 +330,7 @@ export const activate = async (chain: Chain): Promise<Failures> => {
   try {
     while (tipOf(chain) !== chain.best) await moveTo(chain, chain.best, lost, failures)
   } finally {
-    // Also after empty blocks: a lower tip makes coinbases immature and lock times open again.
-    if (lost.count > 0) for (const { tx } of await refillPool(chain, lost)) chain.returned.push(tx)
+    await giveBack(chain, lost)
   }
   return failures
 }
@@ -378,11 +382,20 @@ const reject = (chain: Chain, entry: HeaderEntry, violation: BlockViolation): Bl
   return { status: 'rejected', violation }
 }
 
+/** Of so many, what each block held goes back into the mempool before the next is lost, as in Bitcoin Core; of more, all at the end. */
+const MAX_BLOCKS_GIVEN_BACK = 10
+
 /** The owner declares a block bad: the tip moves to the best chain without it. */
 export const invalidate = async (chain: Chain, entry: HeaderEntry): Promise<void> => {
   if (entry === chain.tree.genesis) throw new RangeError('the genesis block cannot be invalidated')
   if (chain.active[entry.height] === entry) checkPresent(chain, planReorg(tipOf(chain), entry.parent as HeaderEntry))
   applyMarks(chain, failureOf(chain.tree, entry))
+  if (tipOf(chain).height - entry.height < MAX_BLOCKS_GIVEN_BACK)
+    while (chain.active[entry.height] === entry) {
+      const lost = noLostBlocks()
+      await disconnectTip(chain, lost)
+      await giveBack(chain, lost)
+    }
   await activate(chain)
 }
 

@@ -64,6 +64,12 @@ export const mempoolConfigProblem = (config: MempoolConfig, network: string): st
   return undefined
 }
 
+/** The same of settings that may lack most keys; what is no number is told elsewhere. */
+export const mempoolSettingsProblem = (settings: Readonly<Record<string, unknown>>, network: string): string | undefined => {
+  const config = shape.safeParse(settings)
+  return config.success ? mempoolConfigProblem(config.data, network) : undefined
+}
+
 export const policyOf = (config: MempoolConfig): MempoolPolicy => ({
   maxBytes: config.maxMempool * 1_000_000,
   expirySeconds: config.mempoolExpiry * 3600,

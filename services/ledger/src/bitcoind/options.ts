@@ -6,6 +6,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { LedgerConfigInput } from '../config.ts'
+import { mempoolSettingsProblem } from '../mempool-config.ts'
 import { MEMPOOL_OPTIONS } from './mempool-options.ts'
 import { InitError, type Settings } from './settings.ts'
 
@@ -441,6 +442,8 @@ export const configOf = (settings: Settings, defaultPort: number): Partial<Ledge
     const value = to === undefined ? undefined : read?.(settings, name)
     if (to !== undefined && value !== undefined) config[to] = value
   }
+  const problem = mempoolSettingsProblem(config, settings.chain === 'main' ? 'mainnet' : settings.chain)
+  if (problem !== undefined) throw new InitError(problem)
   const listens =
     config['listen'] ??
     (settings.list('bind').length + settings.list('whitebind').length > 0 || settings.text('connect') === undefined)

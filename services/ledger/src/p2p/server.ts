@@ -454,6 +454,9 @@ export const listenForPeers = async (options: PeerServiceOptions): Promise<PeerS
 
   return {
     port: bound,
+    hasten(seconds) {
+      rebroadcastAt -= seconds * 1000
+    },
     book,
     services,
     cjdns: options.cjdns,

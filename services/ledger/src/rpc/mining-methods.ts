@@ -163,8 +163,9 @@ export const miningMethods: Methods = {
     about: 'Takes a header on one that is known; null when it may be.',
     run({ engine }, args) {
       const hex = args.string(0)
-      if (!HEX.test(hex) || hex.length !== 2 * HEADER_BYTES) throw new RpcError(RPC.deserialization, 'Block header decode failed')
-      const header = decodeHeader(hexToBytes(hex.toLowerCase()))
+      // What follows the header is not looked at: a whole block will do.
+      if (!HEX.test(hex) || hex.length < 2 * HEADER_BYTES) throw new RpcError(RPC.deserialization, 'Block header decode failed')
+      const header = decodeHeader(hexToBytes(hex.slice(0, 2 * HEADER_BYTES).toLowerCase()))
       if (!engine.tree.entries.has(header.previousHash))
         throw new RpcError(RPC.verify, `Must submit previous header (${header.previousHash}) first`)
       const answer = engine.submitHeaders([header])

@@ -70,6 +70,18 @@ export const utilMethods: Methods = {
       return null
     },
   },
+  mockscheduler: {
+    params: ['delta_time'],
+    about: 'Lets what is due within so many seconds happen now (regtest only).',
+    run({ engine, peers }, args) {
+      if (engine.network.name !== 'regtest')
+        throw new RpcError(RPC.misc, 'mockscheduler is for regression testing (-regtest mode) only')
+      const seconds = args.integer(0)
+      if (seconds <= 0 || seconds > 3600) throw new RpcError(RPC.misc, 'delta_time must be between 1 and 3600 seconds (1 hr)')
+      peers.hasten(seconds)
+      return null
+    },
+  },
   getmemoryinfo: {
     params: ['mode'],
     about: 'Memory that is locked against swapping: none.',
