@@ -24,7 +24,7 @@ export const scriptFromText = (text: string): Uint8Array =>
       .filter((word) => word !== '')
       .map((word) => {
         if (/^-?\d+$/.test(word)) return pushNumber(Number(word))
-        if (/^0x([0-9a-f]{2})+$/i.test(word)) return hexToBytes(word.slice(2).toLowerCase())
+        if (/^0x(?:[0-9a-f]{2})+$/i.test(word)) return hexToBytes(word.slice(2).toLowerCase())
         if (/^'.*'$/.test(word)) return pushBytes(utf8Encode(word.slice(1, -1)))
         const opcode = WORDS.get(word)
         if (opcode === undefined) throw new RangeError(`unknown word in script: ${word}`)

@@ -54,7 +54,7 @@ const signetChallengeOf = (settings: Settings): Uint8Array | undefined => {
   if (given.length > 1) throw new InitError('-signetchallenge cannot be multiple values.')
   const [hex] = given
   if (hex === undefined) return undefined
-  if (!/^([0-9a-fA-F]{2})+$/.test(hex)) throw new InitError(`-signetchallenge must be hex, not '${hex}'.`)
+  if (!/^(?:[0-9a-fA-F]{2})+$/.test(hex)) throw new InitError(`-signetchallenge must be hex, not '${hex}'.`)
   return hexToBytes(hex.toLowerCase())
 }
 

@@ -324,6 +324,8 @@ describe('mining', () => {
     expect(await call('getbestblockhash')).toBe(made.hash)
     expect(await call('submitblock', made.hex)).toBe('duplicate')
     expect((await errorOf('submitblock', '00'))?.code).toBe(-22)
+    // More than any block has: hex as long as that once exhausted the stack.
+    expect((await errorOf('submitblock', '00'.repeat(5_000_000)))?.code).toBe(-22)
     const block = decodeBlock(hexToBytes(made.hex))
     const headers = Array.from({ length: 100 }, (_, nonce) => ({
       ...block.header,

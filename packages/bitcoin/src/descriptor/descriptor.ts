@@ -169,7 +169,7 @@ const parseScript = (text: string, context: Context, network: Network): Descript
       return { type: name, script }
     }
     case 'raw':
-      if (!/^([0-9a-fA-F]{2})+$/.test(inside)) fail('Raw script is not hex')
+      if (!/^(?:[0-9a-fA-F]{2})+$/.test(inside)) fail('Raw script is not hex')
       return { type: name, script: hexToBytes(inside.toLowerCase()) }
     default:
   }

@@ -67,7 +67,7 @@ const parsePath = (steps: readonly string[], before: boolean): Steps => {
   return { path, apostrophe }
 }
 
-const HEX = /^([0-9a-fA-F]{2})+$/
+const HEX = /^(?:[0-9a-fA-F]{2})+$/
 
 /** `taproot`: keys of 32 bytes are taken, and shown so; `uncompressed`: keys of 65 bytes are taken. */
 export type KeyContext = { readonly network: Network; readonly taproot: boolean; readonly uncompressed: boolean }

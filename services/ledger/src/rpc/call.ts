@@ -46,7 +46,7 @@ export const kindOf = (value: unknown): string => {
 }
 
 const HASH = /^[0-9a-fA-F]{64}$/
-const HEX = /^([0-9a-fA-F]{2})*$/
+const HEX = /^(?:[0-9a-fA-F]{2})*$/
 
 /** A JSON value of a hash. `name` is the parameter's. */
 export const parseHash = (value: string, name: string): string => {

@@ -130,7 +130,7 @@ const scriptSigText = (script: Uint8Array): string => {
   return scriptToText(script)
     .split(' ')
     .map((word) => {
-      if (word.length < 18 || !/^([0-9a-f]{2})+$/.test(word) || !isSignature(hexToBytes(word))) return word
+      if (word.length < 18 || !/^(?:[0-9a-f]{2})+$/.test(word) || !isSignature(hexToBytes(word))) return word
       return `${word.slice(0, -2)}[${SIGHASH_NAMES.get(parseInt(word.slice(-2), 16))}]`
     })
     .join(' ')

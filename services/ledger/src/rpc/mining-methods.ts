@@ -24,7 +24,7 @@ import type { Json } from './json-text.ts'
 import type { Methods } from './method.ts'
 import { parseBlock, templateMethods } from './template-methods.ts'
 
-const HEX = /^([0-9a-fA-F]{2})+$/
+const HEX = /^(?:[0-9a-fA-F]{2})+$/
 
 /** The output script of an address of this network; `problem` is told when it is none. */
 export const scriptOf = (engine: LedgerEngine, address: string, problem: string): Uint8Array => {

@@ -113,7 +113,7 @@ const outputsOf = ({ network }: LedgerEngine, value: unknown): TxOutput[] => {
 /** A transaction in either form: `witness` true or false asks for one of them. */
 export const decodeAnyTx = (hex: string, witness: boolean | undefined): Tx => {
   const problem = new RpcError(RPC.deserialization, 'TX decode failed')
-  if (!/^([0-9a-fA-F]{2})+$/.test(hex)) throw problem
+  if (!/^(?:[0-9a-fA-F]{2})+$/.test(hex)) throw problem
   const bytes = hexToBytes(hex.toLowerCase())
   for (const [wanted, decode] of [
     [true, decodeTx],

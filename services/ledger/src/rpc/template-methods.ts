@@ -32,7 +32,7 @@ const NEXT_LOOK_MS = 10_000
 type Made = BlockTemplate & { readonly updates: number; readonly madeAt: number }
 const made = new WeakMap<LedgerEngine, Made>()
 
-const HEX = /^([0-9a-fA-F]{2})+$/
+const HEX = /^(?:[0-9a-fA-F]{2})+$/
 
 /** A block in hex. Throws RpcError. */
 export const parseBlock = (hex: string): Block => {

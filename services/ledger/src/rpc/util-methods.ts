@@ -38,7 +38,7 @@ const readPublicKey = (value: unknown): Uint8Array => {
   if (typeof value !== 'string')
     throw new RpcError(RPC.type, `JSON value of type ${kindOf(value)} is not of expected type string`)
   const refuse = (why: string): RpcError => new RpcError(RPC.invalidAddressOrKey, `Pubkey "${value.slice(0, 200)}" ${why}`)
-  if (!/^([0-9a-fA-F]{2})+$/.test(value)) throw refuse('must be a hex string')
+  if (!/^(?:[0-9a-fA-F]{2})+$/.test(value)) throw refuse('must be a hex string')
   if (value.length !== 66 && value.length !== 130) throw refuse('must have a length of either 33 or 65 bytes')
   const point = hexToBytes(value.toLowerCase())
   if (!isValidPublicKey(point)) throw refuse('must be cryptographically valid.')
