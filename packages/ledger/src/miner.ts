@@ -93,14 +93,14 @@ export const buildBlock = (plan: BlockPlan): Block => {
 
 const NONCE_OFFSET = 76
 
-/** Looks for a nonce; undefined when `maxTries` hashes do not suffice. */
-export const findNonce = (block: Block, maxTries = 1_000_000): Block | undefined => {
+/** Looks for a nonce, the first one tried being `from`; undefined when `maxTries` hashes do not suffice. */
+export const findNonce = (block: Block, maxTries = 1_000_000, from = 0): Block | undefined => {
   const target = targetFromBits(block.header.bits)
   if (target === undefined) return undefined
   const limit = bigintToBytesBE(target, 32)
   const bytes = encodeHeader(block.header)
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
-  for (let nonce = 0; nonce < maxTries && nonce <= 0xffff_ffff; nonce++) {
+  for (let nonce = from; nonce < from + maxTries && nonce <= 0xffff_ffff; nonce++) {
     view.setUint32(NONCE_OFFSET, nonce, true)
     if (isAtMost(sha256d(bytes), limit)) return { ...block, header: { ...block.header, nonce } }
   }

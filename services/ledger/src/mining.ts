@@ -78,6 +78,8 @@ export interface Mining {
 }
 
 const DEFAULT_MAX_TRIES = 1_000_000
+/** Then whatever else waits has its turn: a fraction of a second. */
+const TRIES_AT_ONCE = 20_000
 
 /** Fees of transactions that may not be in the mempool; 0 where an input is unknown or too little. */
 const feesOf = async (chain: Chain, transactions: readonly Tx[]): Promise<Sat> => {
@@ -155,12 +157,17 @@ export const createMining = (given: MiningOptions): Mining => {
   }
 
   /** Undefined when `tries` hashes do not suffice. */
-  const work = (block: Block, tries: number): Block | undefined => {
+  const work = async (block: Block, tries: number): Promise<Block | undefined> => {
     // Also true where nothing is signed, and where the challenge asks for nothing.
     const signed = checkSignetSolution(block, options.network) ? block : signBlock?.(block)
     if (signed === undefined)
       throw new GenerateError('the blocks of this network are signed, and signingKeys holds too few keys: see signblock')
-    return findNonce(signed, tries)
+    for (let from = 0; from < tries && from <= 0xffff_ffff; from += TRIES_AT_ONCE) {
+      const worked = findNonce(signed, Math.min(TRIES_AT_ONCE, tries - from), from)
+      if (worked !== undefined) return worked
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    return undefined
   }
 
   const take = async (block: Block): Promise<void> => {
@@ -176,7 +183,7 @@ export const createMining = (given: MiningOptions): Mining => {
         let tries = maxTries
         while (hashes.length < count) {
           const made = await inMemory(async () => {
-            const worked = work(fromPool(scriptPubKey).block, tries)
+            const worked = await work(fromPool(scriptPubKey).block, tries)
             if (worked !== undefined) await take(worked)
             return worked
           })
@@ -195,7 +202,7 @@ export const createMining = (given: MiningOptions): Mining => {
             const detail = broken.detail === undefined ? '' : `, ${broken.detail}`
             throw new GenerateError(`testBlockValidity failed: ${broken.reason}${detail}`)
           }
-          const worked = work(block, DEFAULT_MAX_TRIES)
+          const worked = await work(block, DEFAULT_MAX_TRIES)
           if (worked === undefined) throw new GenerateError('Failed to make block.')
           if (submit) await take(worked)
           return worked

@@ -231,6 +231,29 @@ describe('a ledger with rules of its own', () => {
   })
 })
 
+describe('work for a block', () => {
+  it('lets others have their turn in between', async () => {
+    const { network } = newNetworkFile({ name: 'work' }, NOW)
+    const engine = await open(network)
+    let nonce = 0
+    let turns = 0
+    // Until a block takes many tries; each does with a chance of a half.
+    for (let height = 1; nonce < 60_000; height++) {
+      turns = 0
+      let working = true
+      const turn = (): void => {
+        turns++
+        if (working) setImmediate(turn)
+      }
+      setImmediate(turn)
+      await engine.generateToAddress(1, ANYONE)
+      working = false
+      nonce = (await blockAt(engine, height)).header.nonce
+    }
+    expect(turns).toBeGreaterThanOrEqual(3)
+  })
+})
+
 describe('signed blocks', () => {
   const path = fileFor({
     name: 'signed',
