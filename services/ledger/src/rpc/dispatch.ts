@@ -132,7 +132,7 @@ export const createDispatch = (options: Omit<RpcContext, 'active'>, log: Log): D
   const active = new Set<ActiveCall>()
   const context = { ...options, active }
 
-  const execute = async ({ method: name, params }: Request): Promise<Json | RpcError> => {
+  const execute = async ({ method: name, params }: Request, body?: string): Promise<Json | RpcError> => {
     const call = calls.get(name)
     if (call === undefined) return new RpcError(RPC.methodNotFound, 'Method not found')
     const entry = { method: name, since: performance.now() }
@@ -140,7 +140,9 @@ export const createDispatch = (options: Omit<RpcContext, 'active'>, log: Log): D
     try {
       // So that all that a method reads is of one moment. Where the disk fails, what is durable is still told.
       await context.engine.settled().catch(() => undefined)
-      return await call.method.run(context, argumentsOf(call.signature, params))
+      const duplicate = (at: number, named: string): string | undefined =>
+        body === undefined ? undefined : duplicateName(body, ['params', isNamed(params) ? named : String(at)])
+      return await call.method.run({ ...context, duplicate }, argumentsOf(call.signature, params))
     } catch (error) {
       if (error instanceof RpcError) return error
       log.error({ method: name, error: String(error) }, 'RPC call failed')
@@ -180,7 +182,7 @@ export const createDispatch = (options: Omit<RpcContext, 'active'>, log: Log): D
     const twice = isNamed(request.params) ? duplicateName(body, ['params']) : undefined
     const result =
       twice === undefined
-        ? await execute(request)
+        ? await execute(request, body)
         : new RpcError(RPC.invalidParameter, `Parameter ${twice.slice(0, 100)} specified multiple times`)
     if (request.version === 'v2' && request.id === undefined) return { status: 204 }
     const status = result instanceof RpcError && request.version === 'v1' ? httpStatus(result) : 200

@@ -37,8 +37,12 @@ export type RpcContext = {
 
 /** `since`: milliseconds of the process's steady clock. */
 export type ActiveCall = { readonly method: string; readonly since: number }
-/** `active`: the calls under way. */
-export type MethodContext = RpcContext & { readonly active: ReadonlySet<ActiveCall> }
+export type MethodContext = RpcContext & {
+  /** The calls under way. */
+  readonly active: ReadonlySet<ActiveCall>
+  /** A name that the caller's text has twice in the object of an argument, by its place and name. Not found in batches. */
+  readonly duplicate: (at: number, name: string) => string | undefined
+}
 
 export type Method = {
   /** Parameter names in order: for named arguments and for `help`. */

@@ -58,7 +58,7 @@ export const psbtMethods: Methods = {
   createpsbt: {
     params: ['inputs', 'outputs', 'locktime', 'replaceable'],
     about: 'A partially signed transaction of these inputs and outputs, not signed at all yet.',
-    run: ({ engine }, args) => psbtToBase64(createPsbt(unsignedTx(engine, args))),
+    run: (context, args) => psbtToBase64(createPsbt(unsignedTx(context, args))),
   },
   converttopsbt: {
     params: ['hexstring', 'permitsigdata', 'iswitness'],

@@ -42,7 +42,7 @@ import { kindOf, parseAmount, parseHash, parseHexBytes, parseTx, RPC, RpcError, 
 import { describeScript } from './descriptor.ts'
 import type { Json } from './json-text.ts'
 import { scriptJson, txJson } from './json.ts'
-import type { Methods } from './method.ts'
+import type { MethodContext, Methods } from './method.ts'
 import { signInput, type SigningKey } from './sign.ts'
 
 const invalid = (message: string): RpcError => new RpcError(RPC.invalidParameter, message)
@@ -65,8 +65,10 @@ const SEQUENCE = { final: 0xffff_ffff, lockTime: 0xffff_fffe, replaceable: 0xfff
 
 const inputOf = (value: unknown, lockTime: number, replaceable: boolean): TxInput => {
   const fields = fieldsOf(value)
-  const id = Txid(parseHash(stringField(fields, 'txid'), 'txid'))
-  const { vout, sequence } = fields
+  const { txid: given, vout, sequence } = fields
+  if (typeof given !== 'string')
+    throw new RpcError(RPC.type, `JSON value of type ${kindOf(given)} is not of expected type string`)
+  const id = Txid(parseHash(given, 'txid'))
   if (typeof vout !== 'number') throw invalid('Invalid parameter, missing vout key')
   if (!Number.isSafeInteger(vout) || vout > 0x7fff_ffff) throw new RpcError(RPC.misc, 'JSON integer out of range')
   if (vout < 0) throw invalid('Invalid parameter, vout cannot be negative')
@@ -84,7 +86,8 @@ const inputOf = (value: unknown, lockTime: number, replaceable: boolean): TxInpu
 /** Pairs of an object, or of a list of objects with one pair each. */
 const outputPairs = (value: unknown): (readonly [string, unknown])[] => {
   if (value === undefined || value === null) throw invalid('Invalid parameter, output argument must be non-null')
-  if (!Array.isArray(value)) return Object.entries(fieldsOf(value))
+  if (kindOf(value) === 'object') return Object.entries(value as object)
+  if (!Array.isArray(value)) throw new RpcError(RPC.type, `JSON value of type ${kindOf(value)} is not of expected type array`)
   return value.map((item: unknown) => {
     if (kindOf(item) !== 'object') throw invalid('Invalid parameter, key-value pair not an object as expected')
     const [pair, ...others] = Object.entries(item as object)
@@ -273,7 +276,10 @@ const sign = (tx: Tx, keys: readonly SigningKey[], given: Given, sighashType: nu
 }
 
 /** The transaction of the arguments of createrawtransaction and createpsbt. */
-export const unsignedTx = (engine: LedgerEngine, args: Arguments): Tx => {
+export const unsignedTx = ({ engine, duplicate }: MethodContext, args: Arguments): Tx => {
+  const twice = duplicate(1, 'outputs')
+  if (twice !== undefined)
+    throw invalid(twice === 'data' ? 'Invalid parameter, duplicate key: data' : `Invalid parameter, duplicated address: ${twice}`)
   const lockTime = args.has(2) ? Number(args.raw(2)) : 0
   if (args.has(2) && typeof args.raw(2) !== 'number') args.int(2)
   if (!Number.isInteger(lockTime) || lockTime < 0 || lockTime > 0xffff_ffff)
@@ -299,7 +305,7 @@ export const rawMethods: Methods = {
   createrawtransaction: {
     params: ['inputs', 'outputs', 'locktime', 'replaceable'],
     about: 'An unsigned transaction in hex.',
-    run: ({ engine }, args) => bytesToHex(encodeTx(unsignedTx(engine, args))),
+    run: (context, args) => bytesToHex(encodeTx(unsignedTx(context, args))),
   },
   decoderawtransaction: {
     params: ['hexstring', 'iswitness'],
