@@ -124,7 +124,12 @@ export const configSchema = z
     /** Take and relay no transactions of peers, but of those that may. */
     blocksOnly: flag.default(false),
     /** What peers may do by their address: `noban,relay@10.0.0.0/8`. */
-    whitelist: z.array(z.string().max(200)).max(256).default([]),
+    whitelist: z
+      .preprocess(
+        (value) => (typeof value === 'string' ? value.split(/\s+/).filter((part) => part !== '') : value),
+        z.array(z.string().max(200)).max(256),
+      )
+      .default([]),
     /** What peers may do that connect to us: `noban,relay`. */
     bindPermissions: z.string().max(200).default(''),
     /** Whether entries of the whitelist without permissions mean relay (default: yes, but with blocksOnly) and forcerelay as well. */

@@ -7,15 +7,15 @@ import { pino } from 'pino'
 import { ConfigError, defaultDatadir, loadConfig } from './config.ts'
 import { MEMPOOL_HELP } from './mempool-config.ts'
 import { startLedger } from './daemon.ts'
+import { PEER_HELP } from './p2p/help.ts'
 import { newKeyCommand, newNetworkCommand } from './new-network.ts'
 
 /** Each flag is also known by its name in lower case, as bitcoind writes them. */
 const text = (name: string, description: string, valueHint: string) =>
   ({ type: 'string', description, valueHint, ...(name === name.toLowerCase() ? {} : { alias: [name.toLowerCase()] }) }) as const
 
-const mempoolFlags = Object.fromEntries(
-  Object.entries(MEMPOOL_HELP).map(([name, [hint, about]]) => [name, text(name, about, hint)]),
-)
+const flagsOf = (help: typeof MEMPOOL_HELP | typeof PEER_HELP) =>
+  Object.fromEntries(Object.entries(help).map(([name, [hint, about]]) => [name, text(name, about, hint)]))
 
 const args = {
   datadir: text('datadir', `where the chain is kept (default ${defaultDatadir()})`, 'path'),
@@ -42,13 +42,14 @@ const args = {
   linkPort: text('linkPort', 'port of the link for channel services (default: RPC port + 2)', 'port'),
   rpcUser: text('rpcUser', 'user for JSON-RPC beside the cookie file', 'name'),
   rpcPassword: text('rpcPassword', 'its password (better in the file or the environment)', 'password'),
-  connect: text('connect', 'peers to stay connected to, separated by commas', 'host:port'),
+  connect: text('connect', 'peers to stay connected to, and to no others, separated by commas', 'host:port'),
   minerAddress: text('minerAddress', 'mine to this address, with --block-every', 'address'),
   blockEvery: text('blockEvery', 'mine a block every so many seconds', 'seconds'),
   assumeValid: text('assumeValid', "scripts at and below this block need not run; 0 runs all (default: the network's)", 'hash'),
   scriptCacheMib: text('scriptCacheMib', 'memory for known signatures and scripts (default 32)', 'MiB'),
   scriptThreads: text('scriptThreads', 'threads that run scripts; 0 all cores, below 0 all but so many (default 0)', 'number'),
-  ...mempoolFlags,
+  ...flagsOf(PEER_HELP),
+  ...flagsOf(MEMPOOL_HELP),
   logLevel: text('logLevel', 'debug, info, warn, error or silent (default info)', 'level'),
 } as const
 

@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { parseAddress } from '@leyden/p2p'
+import { completeConfig, configSchema } from '../config.ts'
+import { PEER_HELP } from './help.ts'
 import { parseGrant, parseWhitelisted, permissionsFor, type Grants } from './permissions.ts'
 
 const HERE = parseAddress('127.0.0.1')!
@@ -41,4 +43,13 @@ describe('permissions', () => {
     expect(() => parseWhitelisted('oopsie@127.0.0.1')).toThrow("Invalid P2P permission: 'oopsie'")
     expect(() => parseWhitelisted('noban@127.0.0.1:230')).toThrow("Invalid netmask specified in -whitelist: '127.0.0.1:230'")
   })
+})
+
+it('every setting of the help is one of the configuration', () => {
+  const known = Object.keys(configSchema.shape)
+  expect(Object.keys(PEER_HELP).filter((name) => !known.includes(name))).toEqual([])
+  expect(completeConfig({ datadir: '/x', whitelist: 'noban@127.0.0.1  relay@10.0.0.0/8' }).whitelist).toEqual([
+    'noban@127.0.0.1',
+    'relay@10.0.0.0/8',
+  ])
 })

@@ -16,15 +16,13 @@ import {
 } from '@leyden/bitcoin'
 import { ancestorAt, hasDust, isViolation, type HeaderEntry } from '@leyden/ledger'
 import { GenerateError, type BlockOutcome, type LedgerEngine } from '../engine.ts'
-import { parseTx, RPC, RpcError, type Arguments } from './call.ts'
+import { parseTx, isHex, RPC, RpcError, type Arguments } from './call.ts'
 import { chainName } from './chain-methods.ts'
 import { readDescriptor, scriptOfDescriptor } from './descriptor.ts'
 import { difficulty } from './json.ts'
 import type { Json } from './json-text.ts'
 import type { Methods } from './method.ts'
 import { parseBlock, templateMethods } from './template-methods.ts'
-
-const HEX = /^(?:[0-9a-fA-F]{2})+$/
 
 /** The output script of an address of this network; `problem` is told when it is none. */
 export const scriptOf = (engine: LedgerEngine, address: string, problem: string): Uint8Array => {
@@ -164,7 +162,7 @@ export const miningMethods: Methods = {
     run({ engine }, args) {
       const hex = args.string(0)
       // What follows the header is not looked at: a whole block will do.
-      if (!HEX.test(hex) || hex.length < 2 * HEADER_BYTES) throw new RpcError(RPC.deserialization, 'Block header decode failed')
+      if (!isHex(hex) || hex.length < 2 * HEADER_BYTES) throw new RpcError(RPC.deserialization, 'Block header decode failed')
       const header = decodeHeader(hexToBytes(hex.slice(0, 2 * HEADER_BYTES).toLowerCase()))
       if (!engine.tree.entries.has(header.previousHash))
         throw new RpcError(RPC.verify, `Must submit previous header (${header.previousHash}) first`)

@@ -23,7 +23,7 @@ import {
   type Subnet,
 } from '@leyden/p2p'
 import type { PeerService, PeerView } from '../p2p/service.ts'
-import { RPC, RpcError, type Arguments } from './call.ts'
+import { isHex, RPC, RpcError, type Arguments } from './call.ts'
 import { btc, type Json } from './json-text.ts'
 import type { Method, Methods } from './method.ts'
 
@@ -302,7 +302,7 @@ const connectionMethods: Methods = {
       if (command.length > MAX_COMMAND_LENGTH)
         throw new RpcError(RPC.invalidParameter, `Error: msg_type too long, max length is ${MAX_COMMAND_LENGTH}`)
       const hex = args.string(2)
-      if (!/^(?:[0-9a-fA-F]{2})*$/.test(hex)) throw new RpcError(RPC.invalidParameter, 'Error parsing input for msg')
+      if (!isHex(hex)) throw new RpcError(RPC.invalidParameter, 'Error parsing input for msg')
       if (!peers.sendRaw(id, command, hexToBytes(hex.toLowerCase())))
         throw new RpcError(RPC.misc, 'Error: Could not send message to peer')
       return {}

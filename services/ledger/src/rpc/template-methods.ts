@@ -17,7 +17,7 @@ import {
 } from '@leyden/bitcoin'
 import { blockTime, medianTimePast } from '@leyden/ledger'
 import type { BlockTemplate, LedgerEngine } from '../engine.ts'
-import { kindOf, parseHash, RPC, RpcError } from './call.ts'
+import { kindOf, parseHash, isHex, RPC, RpcError } from './call.ts'
 import type { Json } from './json-text.ts'
 import type { MethodContext, Methods } from './method.ts'
 
@@ -32,11 +32,9 @@ const NEXT_LOOK_MS = 10_000
 type Made = BlockTemplate & { readonly updates: number; readonly madeAt: number }
 const made = new WeakMap<LedgerEngine, Made>()
 
-const HEX = /^(?:[0-9a-fA-F]{2})+$/
-
 /** A block in hex. Throws RpcError. */
 export const parseBlock = (hex: string): Block => {
-  if (HEX.test(hex))
+  if (hex !== '' && isHex(hex))
     try {
       return decodeBlock(hexToBytes(hex.toLowerCase()))
     } catch {
