@@ -25,6 +25,7 @@ import { useNativeHashes } from './native-hash.ts'
 import type { Pruning } from './prune.ts'
 import { minimumWorkOf, peerOptionsOf } from './p2p/options.ts'
 import { listenForPeers } from './p2p/server.ts'
+import type { PeerService } from './p2p/service.ts'
 import type { LogCategories } from './rpc/method.ts'
 import { createRpcServer } from './rpc/server.ts'
 import { createScriptPool, scriptThreadsOf } from './script-pool.ts'
@@ -44,6 +45,7 @@ export const userAgentOf = (comments: readonly string[]): string =>
 
 export type RunningLedger = {
   readonly engine: LedgerEngine
+  readonly peers: PeerService
   readonly rpcUrl: string
   readonly rpcPort: number
   /** '' and 0 when no channel service may connect. */
@@ -324,6 +326,7 @@ export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT, s
     const host = hostInUrl(firstHost)
     const running: RunningLedger = {
       engine,
+      peers,
       rpcUrl: `http://${host}:${boundRpc}`,
       rpcPort: boundRpc,
       linkUrl: link === undefined ? '' : `ws://${host}:${link.port}/link`,

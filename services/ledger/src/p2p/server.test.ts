@@ -4,7 +4,17 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, describe, expect, it } from 'vitest'
 import { BlockHash, blockHash, encodeBlock, networks, p2wshOf, txid } from '@leyden/bitcoin'
-import { createFrameReader, decodePayload, encodeFrame, INV, type KnownMessage, type Message } from '@leyden/p2p'
+import {
+  ban,
+  createFrameReader,
+  decodePayload,
+  encodeFrame,
+  INV,
+  parseSubnet,
+  unban,
+  type KnownMessage,
+  type Message,
+} from '@leyden/p2p'
 import type { LedgerConfigInput } from '../config.ts'
 import { startLedger, type RunningLedger } from '../daemon.ts'
 import { ANYONE, outputOf, pay } from '../testing.ts'
@@ -89,6 +99,45 @@ describe('two ledgers', () => {
   })
 })
 
+describe('several ledgers', () => {
+  it('agree on the chain with the most work after they were apart, and transactions that it lacks come back', async () => {
+    const a = await start()
+    const hashes = await a.engine.generateToAddress(101, ANYONE)
+    const b = await start([a])
+    const c = await start([b])
+    const d = await start([c, a])
+    await Promise.all([b, c, d].map((one) => sameTip(a, one)))
+    c.peers.setActive(false)
+    d.peers.setActive(false)
+    const coinbase = (await a.engine.blockByHash(hashes[0]!))!.transactions[0]!
+    const tx = pay([outputOf(coinbase)], [4_999_000_000n])
+    await a.engine.submitTransaction(tx)
+    await a.engine.generateToAddress(3, ANYONE)
+    await sameTip(a, b)
+    const [, , , , tip] = await c.engine.generateToAddress(5, p2wshOf(Uint8Array.of(0x55)))
+    expect(d.engine.tip().height).toBe(101)
+    c.peers.setActive(true)
+    d.peers.setActive(true)
+    await until('all have the longer chain', () => [a, b, c, d].every(({ engine }) => engine.tip().hash === tip))
+    expect(a.engine.mempool().map(txid)).toEqual([txid(tx)])
+    const [last] = await b.engine.generateToAddress(1, ANYONE)
+    await until('all have the block that takes it in', () => [a, b, c, d].every(({ engine }) => engine.tip().hash === last))
+    expect(a.engine.mempool()).toEqual([])
+  })
+
+  it('give a new one its blocks together', async () => {
+    const a = await start()
+    await a.engine.generateToAddress(300, ANYONE)
+    const b = await start([a])
+    await sameTip(a, b)
+    const c = await start([a, b])
+    await sameTip(a, c)
+    const given = c.peers.peers().map(({ connection }) => connection.receivedByCommand.get('block') ?? 0)
+    expect(given).toHaveLength(2)
+    expect(Math.min(...given)).toBeGreaterThan(0)
+  })
+})
+
 /** A peer of the test's own making. */
 const dial = async (
   ledger: RunningLedger,
@@ -169,6 +218,40 @@ describe('a peer', () => {
     await until('the good block is taken', () => ledger.engine.tip().hash === blockHash(block.header))
     expect(good.closed()).toBe(false)
     good.raw.destroy()
+  })
+
+  it('that is banned cannot come back until the ban ends', async () => {
+    const ledger = await start([], { whitelist: [] })
+    const { bans } = ledger.peers.book
+    const range = parseSubnet('127.0.0.0/8')!
+    const now = Math.floor(Date.now() / 1000)
+    const before = await greet(ledger)
+    ban(bans, range, now + 1000, now)
+    ledger.peers.disconnectSubnet(range)
+    await until('it is gone', before.closed)
+    const again = await dial(ledger)
+    await until('it is turned away', again.closed)
+    expect(again.heard).toEqual([])
+    unban(bans, range)
+    expect((await greet(ledger)).closed()).toBe(false)
+  })
+
+  it('that asks for more than it reads is not served, and the others are', async () => {
+    const ledger = await start([], { whitelist: [], maxSendBuffer: 10 })
+    // Large blocks, so that no buffer of the system holds many.
+    const [hash] = await ledger.engine.generateToAddress(1, new Uint8Array(900_000).fill(0x6a))
+    const slow = await greet(ledger)
+    slow.raw.pause()
+    const items = Array.from({ length: 50_000 }, () => ({ kind: INV.witnessBlock, hash: hash! }))
+    for (let i = 0; i < 5; i++) slow.say({ type: 'getdata', items })
+    await until('it is held back', () => ledger.peers.peers().some(({ state }) => state.sendPaused))
+    const [view] = ledger.peers.peers()
+    expect(view!.state.getdata.length).toBeLessThanOrEqual(50_000)
+    const quick = await greet(ledger)
+    quick.say({ type: 'ping', nonce: 5n })
+    await until('another is served', () => quick.heard.some((message) => message.type === 'pong' && message.nonce === 5n))
+    slow.raw.destroy()
+    quick.raw.destroy()
   })
 
   it('B9: with headers of low work costs no disk and is asked for no blocks', async () => {
