@@ -1,15 +1,16 @@
 /**
  * Indices over the active chain that an operator may want: where each transaction stands (-txindex), the filters of BIP 158
- * (-blockfilterindex). An index that is in step takes each block as it connects, in the same batch; one that was switched on later,
+ * (-blockfilterindex), figures about all coins after each block (-coinstatsindex). An index that is in step takes each block as it connects, in the same batch; one that was switched on later,
  * or was off for a while, is behind and catches up block by block while the ledger runs.
  */
-import { basicFilter, filterHeader, txid, type Block } from '@leyden/bitcoin'
+import { basicFilter, filterHeader, txid, type Block, type Network } from '@leyden/bitcoin'
 import { ancestorAt, type HeaderEntry, type Undo } from '@leyden/ledger'
 import type { Store, Write } from '@leyden/runtime'
 import { filterWrite, indexWrite, positionWrite, readFilter, readIndexBest, readPosition } from './chain-rows.ts'
+import { coinStatsWrite } from './coin-stats.ts'
 import type { RowBuffer } from './row-buffer.ts'
 
-export type IndexName = 'txindex' | 'basic block filter index'
+export type IndexName = 'txindex' | 'coinstatsindex' | 'basic block filter index'
 
 type Kind = {
   /** Rows that the block adds, above those of its parent. */
@@ -26,7 +27,7 @@ export type ChainIndex = Kind & {
 
 const NO_HEADER = new Uint8Array(32)
 
-const KINDS: Readonly<Record<IndexName, Kind>> = {
+const kindsOf = (network: Network): Readonly<Record<IndexName, Kind>> => ({
   txindex: {
     connect: async (_, { hash }, block) =>
       block.transactions.map((tx, index) => positionWrite(txid(tx), { blockHash: hash, index })),
@@ -50,7 +51,11 @@ const KINDS: Readonly<Record<IndexName, Kind>> = {
     // By hash, they harm nobody; and the block may come back.
     disconnect: async () => [],
   },
-}
+  coinstatsindex: {
+    connect: async (rows, entry, block, undo) => [await coinStatsWrite(rows, network, entry, block, undo)],
+    disconnect: async () => [],
+  },
+})
 
 /** Opens the indices that are wanted. One without rows begins at the genesis block. */
 export const openIndexes = async (
@@ -58,19 +63,20 @@ export const openIndexes = async (
   rows: RowBuffer,
   names: readonly IndexName[],
   genesis: HeaderEntry,
-  genesisBlock: Block,
+  network: Network,
   find: (hash: HeaderEntry['hash']) => HeaderEntry | undefined,
 ): Promise<ChainIndex[]> => {
   const indexes: ChainIndex[] = []
+  const kinds = kindsOf(network)
   for (const name of names) {
     const hash = await readIndexBest(store, name)
     const best = hash === undefined ? undefined : find(hash)
     if (best === undefined) {
       // Core's transaction index leaves the coinbase of the genesis block out: nobody can spend it.
-      if (name !== 'txindex') rows.put(await KINDS[name].connect(rows, genesis, genesisBlock, []))
+      if (name !== 'txindex') rows.put(await kinds[name].connect(rows, genesis, network.genesis, []))
       rows.put([indexWrite(name, genesis)])
     }
-    indexes.push({ name, best: best ?? genesis, ...KINDS[name] })
+    indexes.push({ name, best: best ?? genesis, ...kinds[name] })
   }
   return indexes
 }

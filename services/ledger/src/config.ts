@@ -53,6 +53,8 @@ export const configSchema = z
     reindexChainstate: flag.default(false),
     /** An index of transactions, so that any of them can be asked for. Not with pruneMib. Default: yes unless blocks are pruned. */
     txIndex: flag.optional(),
+    /** An index of figures about all coins after each block. */
+    coinStatsIndex: flag.default(false),
     /** An index of the filters of BIP 158. */
     blockFilterIndex: flag.default(true),
     /** Addresses (`host` or `host:port`) where RPC listens, the first the link's too. Anything but loopback lets others try passwords. */

@@ -128,9 +128,10 @@ const pruneAfterHeight = ({ fastPrune }: LedgerConfig, { name }: Network): numbe
 const MIB = 1024 * 1024
 
 const storageOptions = (config: LedgerConfig, network: Network) => {
-  const { pruneMib, fastPrune, dbCacheMib, blockFilterIndex, txIndex = pruneMib === 0 } = config
+  const { pruneMib, fastPrune, dbCacheMib, coinStatsIndex, blockFilterIndex, txIndex = pruneMib === 0 } = config
   const indexes: IndexName[] = []
   if (txIndex) indexes.push('txindex')
+  if (coinStatsIndex) indexes.push('coinstatsindex')
   if (blockFilterIndex) indexes.push('basic block filter index')
   const pruning: Pruning = pruneMib === 0 ? 'off' : pruneMib === 1 ? 'manual' : { targetBytes: pruneMib * MIB }
   return {

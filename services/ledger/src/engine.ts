@@ -69,6 +69,7 @@ import {
 } from './chain.ts'
 import { loadBlock, loadBlockBytes, loadUndo, storedBlock, storedUndo } from './chain-blocks.ts'
 import { openChain } from './open-chain.ts'
+import { readCoinStats, type CoinStats } from './coin-stats.ts'
 import type { Directory } from './directory.ts'
 import { flush, isDirty, makeRoom, recover, startFlush, whenDurable } from './flush.ts'
 import { feesWrite } from './mempool-rows.ts'
@@ -156,6 +157,8 @@ export interface LedgerEngine extends LedgerSource, Mining {
   /** Deletes old blocks up to this height, whole files only and never the last 288. */
   prune(height: number): Promise<void>
   indexes(): readonly IndexState[]
+  /** Figures about all coins after the block, from their index. */
+  coinStats(hash: BlockHash): Promise<CoinStats | undefined>
   /** From the index of filters. */
   filter(hash: BlockHash): Promise<StoredFilter | undefined>
   /** Serialized as in Bitcoin; undefined when not stored. */
@@ -472,6 +475,7 @@ export const createLedgerEngine = async (options: LedgerEngineOptions): Promise<
     }),
     prune: (height) => inQueue(async () => pruneTo(chain, height)),
     indexes: () => chain.indexes.map(({ name, best }) => ({ name, height: best.height, synced: best === tipOf(chain) })),
+    coinStats: (hash) => readCoinStats(chain.rows, hash),
     filter: (hash) => readFilter(chain.rows, hash),
     blockBytes: async (hash) => (hash === tree.genesis.hash ? encodeBlock(network.genesis) : loadBlockBytes(chain, hash)),
     undo: (hash) => loadUndo(chain, hash),

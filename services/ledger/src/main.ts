@@ -34,6 +34,11 @@ const args = {
   reindex: text('reindex', 'build everything again from the block files', 'true|false'),
   reindexChainstate: text('reindexChainstate', 'build coins and indices again from the blocks', 'true|false'),
   txIndex: text('txIndex', 'keep an index of transactions (default true, unless blocks are pruned)', 'true|false'),
+  coinStatsIndex: text(
+    'coinStatsIndex',
+    'keep an index of figures about all coins after each block (default false)',
+    'true|false',
+  ),
   blockFilterIndex: text('blockFilterIndex', 'keep an index of block filters, BIP 158 (default true)', 'true|false'),
   rpcBind: text('rpcBind', 'address for RPC and link (default 127.0.0.1)', 'address'),
   rpcPort: text('rpcPort', 'port of JSON-RPC (default 18443 on regtest)', 'port'),

@@ -74,7 +74,7 @@ export const openChain = async (options: ChainOptions): Promise<Chain> => {
     coins: createCoinsCache(store, cacheBytes - 2 * maxDirtyBytes),
     rows,
     files,
-    indexes: await openIndexes(store, rows, options.indexes, tree.genesis, network.genesis, (hash) => tree.entries.get(hash)),
+    indexes: await openIndexes(store, rows, options.indexes, tree.genesis, network, (hash) => tree.entries.get(hash)),
     stored,
     loose: new Map(),
     named: new WeakSet(tree.entries.values()),

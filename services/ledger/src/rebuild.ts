@@ -132,7 +132,7 @@ export const rebuild = async (
     throw new StoreMismatch('Prune mode is incompatible with -reindex-chainstate. Use full -reindex instead.')
   log.info({ what }, 'the chain is built again from the block files')
   await store.write([aboutWrite({ ...known, rebuilding: what })])
-  for (const kind of ['tip', 'index', 'transaction', 'filter', 'coin']) await deleteRows(store, kind)
+  for (const kind of ['tip', 'index', 'transaction', 'filter', 'coinstats', 'coin']) await deleteRows(store, kind)
   if (what === 'chainstate') {
     await store.write([aboutWrite(about)])
     return about

@@ -21,7 +21,7 @@ import {
 } from '@leyden/bitcoin'
 import { pointFromSecret } from '@leyden/crypto'
 import { startLedger, type RunningLedger } from './daemon.ts'
-import { MUHASH_EMPTY, MUHASH_PRIME, muHashElement, muHashFinish, muHashInsert } from './rpc/muhash.ts'
+import { MUHASH_EMPTY, MUHASH_PRIME, muHashElement, muHashFinish, muHashInsert } from './muhash.ts'
 import { ANYONE, outputOf, pay } from './testing.ts'
 
 const { regtest } = networks

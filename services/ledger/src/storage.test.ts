@@ -1,11 +1,13 @@
 /** The ledger over its store and block files: group commit, pruning, indices, building again, disks that fail. */
 import { describe, expect, it } from 'vitest'
 import { bytesToHex } from '@leyden/codec'
-import { basicFilter, filterHeader, networks, p2wshOf, txid, type Block, type BlockHash, type Tx } from '@leyden/bitcoin'
+import { basicFilter, filterHeader, networks, p2wshOf, Sat, txid, type Block, type BlockHash, type Tx } from '@leyden/bitcoin'
 import { crashStore, Disk, keyRange, memoryStore, type Log, type Store } from '@leyden/runtime'
 import { encodeCoin, type HeaderEntry } from '@leyden/ledger'
 import { readAllCoins } from './chain-rows.ts'
+import { bogoSize, coinBytes } from './coin-stats.ts'
 import { createLedgerEngine, type LedgerEngine, type LedgerEngineOptions } from './engine.ts'
+import { MUHASH_EMPTY, muHashFinish, muHashInsert } from './muhash.ts'
 import { FileDisk } from './memory-directory.ts'
 import { ANYONE, outputOf, pay, virtualClock } from './testing.ts'
 
@@ -233,6 +235,40 @@ describe('indices', () => {
       expect(await again.filter(hash)).toEqual({ filter, header })
     }
     expect(await rowsOf(memoryStore(late.disk), 'transaction')).toBe(await rowsOf(memoryStore(early.disk), 'transaction'))
+  })
+
+  it('of figures about all coins say what a walk over the coins says, after every block, branches too', async () => {
+    const engine = await open(machine(), { indexes: ['coinstatsindex'] })
+    const walked = async (): Promise<[BlockHash, object]> => {
+      const sum = { outputs: 0, bogoSize: 0, amount: 0n }
+      let product = MUHASH_EMPTY
+      const tip = await engine.scanCoins((outpoint, coin) => {
+        product = muHashInsert(product, coinBytes(outpoint, coin))
+        sum.outputs++
+        sum.bogoSize += bogoSize(coin)
+        sum.amount += coin.output.value
+        return true
+      })
+      return [tip.hash, { ...sum, muhash: muHashFinish(product) }]
+    }
+    await engine.generateToAddress(101, ANYONE)
+    const seen = [await walked()]
+    const parent = pay([outputOf((await blockAt(engine, 1)).transactions[0] as Tx)], [SUBSIDY / 2n, SUBSIDY / 4n])
+    const burn = { ...parent, outputs: [...parent.outputs, { value: Sat(1000n), scriptPubKey: Uint8Array.of(0x6a) }] }
+    await engine.submitTransaction(burn)
+    await engine.generateToAddress(1, ANYONE)
+    seen.push(await walked())
+    await engine.invalidateBlock(hashAt(engine, 101))
+    await engine.generateToAddress(3, elsewhere)
+    seen.push(await walked())
+    expect(new Set(seen.map(([hash]) => hash)).size).toBe(3)
+    for (const [hash, figures] of seen) {
+      const stats = await engine.coinStats(hash)
+      expect(stats).toMatchObject(figures)
+      expect(stats!.subsidy).toBe(stats!.amount + stats!.unspendable)
+    }
+    expect((await engine.coinStats(hashAt(engine, 0)))!.unspendableGenesis).toBe(SUBSIDY)
+    expect((await engine.coinStats(seen[1]![0]))!.unspendableScripts).toBe(1000n)
   })
 
   it('follow a reorganisation, also one that happened while they were off', async () => {

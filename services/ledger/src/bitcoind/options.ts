@@ -178,7 +178,11 @@ export const OPTIONS: Readonly<Record<string, Option>> = {
   checkblockindex: idle('<n>'),
   checkblocks: idle('<n>'),
   checklevel: idle('<n>'),
-  coinstatsindex: idle(),
+  coinstatsindex: {
+    about: 'an index of figures about all coins after each block (default: 0)',
+    to: 'coinStatsIndex',
+    read: bool,
+  },
   blockfilterindex: {
     hint: '<type>',
     about: 'an index of block filters: basic or 1 (default: 0)',

@@ -1,6 +1,6 @@
 /** What reads much of the chain: Bitcoin Core rpc/blockchain.cpp (UTXO set, statistics, filters, verification). */
 import { createHash } from 'node:crypto'
-import { bytesToHex, DecodeError, Writer } from '@leyden/codec'
+import { bytesToHex, DecodeError } from '@leyden/codec'
 import {
   blockHash,
   decodeMerkleProof,
@@ -9,8 +9,6 @@ import {
   outpointKey,
   Txid,
   txid,
-  writeOutpoint,
-  writeOutput,
   type Block,
   type BlockHash,
   type Coin,
@@ -19,6 +17,7 @@ import {
   type Outpoint,
 } from '@leyden/bitcoin'
 import { ancestorAt, checkBlockBody, connectBlock, isViolation, type HeaderEntry } from '@leyden/ledger'
+import { bogoSize, coinBytes, NO_FIGURES, type CoinFigures } from '../coin-stats.ts'
 import type { LedgerEngine } from '../engine.ts'
 import { blockStats } from './block-stats.ts'
 import { parseHash, parseHexBytes, RPC, RpcError, type Arguments } from './call.ts'
@@ -26,7 +25,7 @@ import { bodyOf, entryOf, spentBy } from './chain-methods.ts'
 import { outputDescriptor, scriptsOf } from './descriptor.ts'
 import { btc, type Json } from './json-text.ts'
 import type { Methods } from './method.ts'
-import { MUHASH_EMPTY, muHashFinish, muHashInsert } from './muhash.ts'
+import { MUHASH_EMPTY, muHashFinish, muHashInsert } from '../muhash.ts'
 
 const invalid = (message: string): RpcError => new RpcError(RPC.invalidParameter, message)
 
@@ -41,17 +40,7 @@ const hashOrHeight = (engine: LedgerEngine, args: Arguments, at: number): Header
   return ancestorAt(tip, height) as HeaderEntry
 }
 
-/** As the hashes of the UTXO set take a coin. Bitcoin Core kernel/coinstats.cpp, TxOutSer. */
-const coinBytes = (outpoint: Outpoint, { output, height, coinbase }: Coin): Uint8Array => {
-  const w = new Writer(64 + output.scriptPubKey.length)
-  writeOutpoint(w, outpoint)
-  w.u32le(height * 2 + (coinbase ? 1 : 0))
-  writeOutput(w, output)
-  return w.finish()
-}
-
-/** Bytes of a coin's fields beside its script, the same whatever the database. Bitcoin Core GetBogoSize. */
-const BOGO_BYTES = 50
+const shown = (hash: Uint8Array): string => bytesToHex(Uint8Array.from(hash).reverse())
 
 const utxoStats = async (engine: LedgerEngine, hashType: string): Promise<Json> => {
   const sha = createHash('sha256')
@@ -62,14 +51,13 @@ const utxoStats = async (engine: LedgerEngine, hashType: string): Promise<Json> 
     totals.outputs++
     if (outpoint.txid !== last) totals.transactions++
     last = outpoint.txid
-    totals.bogo += BOGO_BYTES + coin.output.scriptPubKey.length
-    totals.disk += BOGO_BYTES + 12 + coin.output.scriptPubKey.length
+    totals.bogo += bogoSize(coin)
+    totals.disk += bogoSize(coin) + 12
     totals.amount += coin.output.value
     if (hashType === 'hash_serialized_3') sha.update(coinBytes(outpoint, coin))
     if (hashType === 'muhash') product = muHashInsert(product, coinBytes(outpoint, coin))
     return true
   })
-  const shown = (hash: Uint8Array): string => bytesToHex(Uint8Array.from(hash).reverse())
   return {
     height: tip.height,
     bestblock: tip.hash,
@@ -80,6 +68,35 @@ const utxoStats = async (engine: LedgerEngine, hashType: string): Promise<Json> 
     total_amount: btc(totals.amount),
     transactions: totals.transactions,
     disk_size: totals.disk,
+  }
+}
+
+/** The same from the index, after any block, and what that block did. */
+const indexedStats = async (engine: LedgerEngine, hashType: string, entry: HeaderEntry): Promise<Json> => {
+  const stats = await engine.coinStats(entry.hash)
+  const before = entry.parent === undefined ? NO_FIGURES : await engine.coinStats(entry.parent.hash)
+  if (stats === undefined || before === undefined) throw new RpcError(RPC.internal, 'Unable to read UTXO set')
+  const inBlock = (name: Exclude<keyof CoinFigures, 'outputs' | 'bogoSize'>): Json => btc(stats[name] - before[name])
+  return {
+    height: entry.height,
+    bestblock: entry.hash,
+    txouts: stats.outputs,
+    bogosize: stats.bogoSize,
+    ...(hashType === 'muhash' ? { muhash: shown(stats.muhash) } : {}),
+    total_amount: btc(stats.amount),
+    total_unspendable_amount: btc(stats.unspendable),
+    block_info: {
+      prevout_spent: inBlock('prevoutsSpent'),
+      coinbase: inBlock('coinbase'),
+      new_outputs_ex_coinbase: inBlock('newOutputs'),
+      unspendable: inBlock('unspendable'),
+      unspendables: {
+        genesis_block: inBlock('unspendableGenesis'),
+        bip30: inBlock('unspendableBip30'),
+        scripts: inBlock('unspendableScripts'),
+        unclaimed_rewards: inBlock('unclaimed'),
+      },
+    },
   }
 }
 
@@ -209,8 +226,22 @@ export const scanMethods: Methods = {
       const type = args.string(0, 'hash_serialized_3')
       if (!['hash_serialized_3', 'muhash', 'none'].includes(type))
         throw invalid(`'${type.slice(0, 100)}' is not a valid hash_type`)
-      if (args.has(1)) throw invalid('Querying specific block heights requires coinstatsindex')
-      return utxoStats(engine, type)
+      const index = engine.indexes().find(({ name }) => name === 'coinstatsindex')
+      const wantsIndex = args.bool(2, true)
+      if (args.has(1)) {
+        if (index === undefined) throw invalid('Querying specific block heights requires coinstatsindex')
+        if (type === 'hash_serialized_3') throw invalid('hash_serialized_3 hash type cannot be queried for a specific block')
+        if (!wantsIndex) throw invalid('Cannot set use_index to false when querying for a specific block')
+      }
+      const entry = args.has(1) ? hashOrHeight(engine, args, 1) : engine.tipEntry()
+      if (wantsIndex && index !== undefined && !index.synced && entry.height > index.height)
+        throw new RpcError(
+          RPC.internal,
+          `Unable to get data because coinstatsindex is still syncing. Current height: ${index.height}`,
+        )
+      return wantsIndex && index !== undefined && type !== 'hash_serialized_3'
+        ? indexedStats(engine, type, entry)
+        : utxoStats(engine, type)
     },
   },
   scantxoutset: {

@@ -19,3 +19,23 @@ export const muHashInsert = (product: bigint, data: Uint8Array): bigint => (prod
 
 /** 32 bytes. */
 export const muHashFinish = (product: bigint): Uint8Array => sha256(bigintToBytesLE(product, BYTES))
+
+/** x with a * x = 1 modulo the prime, by Euclid. */
+const inverse = (a: bigint): bigint => {
+  let [r, next] = [MUHASH_PRIME, a]
+  let [x, nextX] = [0n, 1n]
+  while (next !== 0n) {
+    const quotient = r / next
+    ;[r, next] = [next, r - quotient * next]
+    ;[x, nextX] = [nextX, x - quotient * nextX]
+  }
+  return x < 0n ? x + MUHASH_PRIME : x
+}
+
+/** Hash of a set of which some elements were put in (`product`) and some taken out again (`removed`). 32 bytes. */
+export const muHashOf = (product: bigint, removed: bigint): Uint8Array =>
+  muHashFinish(removed === 1n ? product : (product * inverse(removed)) % MUHASH_PRIME)
+
+/** 384 bytes, and back. */
+export const muHashToBytes = (product: bigint): Uint8Array => bigintToBytesLE(product, BYTES)
+export const muHashFromBytes = (bytes: Uint8Array): bigint => bytesToBigintLE(bytes)
