@@ -10,5 +10,6 @@ describe('a name that stands twice', () => {
     expect(duplicateName(json, ['l', '1'])).toBe('b')
     expect(duplicateName(json, ['l', '0'])).toBeUndefined()
     expect(duplicateName('{"a": 1, "b": "a"}', [])).toBeUndefined()
+    expect(duplicateName(`{"a": "${'0'.repeat(5_000_000)}", "b\\\\": "\\"", "a": ""}`, [])).toBe('a')
   })
 })

@@ -9,6 +9,18 @@ type Level = {
   index: number
 }
 
+/** Where the string that begins at a quote ends, behind its last quote. Strings may have many megabytes: no expression reads them. */
+const stringEnd = (json: string, start: number): number => {
+  let end = start
+  for (;;) {
+    end = json.indexOf('"', end + 1)
+    if (end < 0) return json.length
+    let backslashes = 0
+    while (json[end - 1 - backslashes] === '\\') backslashes++
+    if (backslashes % 2 === 0) return end + 1
+  }
+}
+
 /**
  * The first name that stands twice in the object that `path` (names, and places in lists) leads to from the top ([]: the top itself).
  * The text is JSON. Undefined when there is none.
@@ -20,18 +32,24 @@ export const duplicateName = (json: string, path: readonly string[]): string | u
     const outer = levels.at(-1)
     levels.push({ name: outer?.seen === undefined ? String(outer?.index ?? 0) : outer.key, seen, key: undefined, index: 0 })
   }
-  for (const [token, text, colon] of json.matchAll(/("(?:[^"\\]|\\.)*")(\s*:)?|[{}[\],]/g)) {
+  for (let at = 0; at < json.length; at++) {
+    const char = json[at]
     const level = levels.at(-1)
-    if (token === '{') open(new Set())
-    else if (token === '[') open(undefined)
-    else if (token === '}' || token === ']') levels.pop()
-    else if (token === ',') {
+    if (char === '{') open(new Set())
+    else if (char === '[') open(undefined)
+    else if (char === '}' || char === ']') levels.pop()
+    else if (char === ',') {
       if (level !== undefined) level.index++
-    } else if (text !== undefined && colon !== undefined && level !== undefined) {
-      level.key = JSON.parse(text) as string
-      const seen = isWanted() ? level.seen : undefined
-      if (seen?.has(level.key) === true) return level.key
-      seen?.add(level.key)
+    } else if (char === '"') {
+      const end = stringEnd(json, at)
+      const after = json.slice(end, end + 64).trimStart()
+      if (after.startsWith(':') && level !== undefined) {
+        level.key = JSON.parse(json.slice(at, end)) as string
+        const seen = isWanted() ? level.seen : undefined
+        if (seen?.has(level.key) === true) return level.key
+        seen?.add(level.key)
+      }
+      at = end - 1
     }
   }
   return undefined
