@@ -166,6 +166,8 @@ export const configSchema = z
     /** Threads that run scripts, the main one included: 0 all cores, below 0 all but so many. */
     scriptThreads: z.coerce.number().int().min(-256).max(256).default(0),
     ...mempoolShape,
+    /** Whether bitcoind's REST interface is served on the RPC port, without a password. */
+    rest: flag.default(false),
     /** What is published over ZeroMQ, and where: `tcp://host:port` or `ipc://path`. */
     zmq: z
       .array(

@@ -298,6 +298,7 @@ export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT, s
       threads: config.rpcThreads,
       workQueue: config.rpcWorkQueue,
       timeoutMs: config.rpcServerTimeout * 1000,
+      rest: config.rest,
       log,
     })
     closers.push(() => rpc.close())

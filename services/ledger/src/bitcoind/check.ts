@@ -2,6 +2,7 @@
  * What bitcoind refuses to start with, and how it says so: options that are wrong or do not go together. Bitcoin Core 28.1 init.cpp,
  * AppInitParameterInteraction and AppInitMain. Only what a person can mistype is here; the rest is checked where it is used.
  */
+import { existsSync, statSync } from 'node:fs'
 import { BlockList, isIP } from 'node:net'
 import { addSubnet } from '../subnet.ts'
 import { parseHashedUser } from '../credentials.ts'
@@ -97,6 +98,9 @@ const checkUserAgent = (settings: Settings, userAgent: (comments: readonly strin
 }
 
 const checkStorage = (settings: Settings): void => {
+  const blocks = settings.text('blocksdir')
+  if (blocks !== undefined && blocks !== '' && !(existsSync(blocks) && statSync(blocks).isDirectory()))
+    throw new InitError(`Specified blocks directory "${blocks}" does not exist.`)
   const filters = settings.text('blockfilterindex') ?? '0'
   const named = ['', '0', '1'].includes(filters) ? [] : settings.list('blockfilterindex')
   const unknown = named.find((name) => !FILTER_TYPES.includes(name))

@@ -301,7 +301,7 @@ export const OPTIONS: Readonly<Record<string, Option>> = {
 
   // RPC
   server: idle(),
-  rest: idle(),
+  rest: { about: 'serve REST requests, without a password', to: 'rest', read: bool },
   rpcallowip: { hint: '<ip[/mask]>', about: 'who may call besides this machine', to: 'rpcAllowIp', read: list },
   rpcauth: { hint: '<user:salt$hash>', about: 'a user with a hashed password', sensitive: true, to: 'rpcAuth', read: usersIfAny },
   rpcbind: { hint: '<address[:port]>', about: 'address for RPC; only with -rpcallowip', networkOnly: true },

@@ -106,7 +106,12 @@ const parseRequest = (value: unknown): Request | Broken => {
 /** What leaves: a status of HTTP, and text unless there is none. */
 export type Answer = { readonly status: number; readonly text?: string }
 
-export type Dispatch = (body: string, allowed: ReadonlySet<string> | undefined) => Promise<Answer>
+export type Dispatch = {
+  /** Answers a text; `allowed` are the calls that the caller may make. Never throws. */
+  answer(body: string, allowed: ReadonlySet<string> | undefined): Promise<Answer>
+  /** One call of our own. */
+  call(method: string, params: readonly Json[]): Promise<Json | RpcError>
+}
 
 const failed = (
   error: RpcError,
@@ -127,7 +132,7 @@ const isNamed = (params: unknown): boolean => typeof params === 'object' && para
 const methodOf = (value: unknown): unknown =>
   typeof value === 'object' && value !== null ? (value as { method?: unknown }).method : undefined
 
-/** Answers calls; `allowed` are the ones that the caller may make. Never throws: a fault of ours is told as an error, and logged. */
+/** Runs calls. A fault of ours is told as an error, and logged. */
 export const createDispatch = (options: Omit<RpcContext, 'active'>, log: Log): Dispatch => {
   const active = new Set<ActiveCall>()
   const context = { ...options, active }
@@ -164,7 +169,7 @@ export const createDispatch = (options: Omit<RpcContext, 'active'>, log: Log): D
     return replies.length === 0 && items.length > 0 ? { status: 204 } : { status: 200, text: `[${replies.join(',')}]` }
   }
 
-  return async (body, allowed) => {
+  const answer: Dispatch['answer'] = async (body, allowed) => {
     let value: unknown
     try {
       value = JSON.parse(body)
@@ -188,4 +193,6 @@ export const createDispatch = (options: Omit<RpcContext, 'active'>, log: Log): D
     const status = result instanceof RpcError && request.version === 'v1' ? httpStatus(result) : 200
     return { status, text: jsonText(reply(request, result)) }
   }
+
+  return { answer, call: (method, params) => execute({ version: 'v2', id: null, method, params }) }
 }

@@ -10,6 +10,7 @@ import { listenOn } from '../listen.ts'
 import { isInSubnets } from '../subnet.ts'
 import { createDispatch } from './dispatch.ts'
 import type { RpcContext } from './method.ts'
+import { answerRest } from './rest.ts'
 
 /** A block in hex is at most 8 MB. Bitcoin Core's MAX_SIZE. */
 const MAX_BODY_BYTES = 0x200_0000
@@ -29,6 +30,8 @@ export type RpcServerOptions = {
   readonly workQueue: number
   /** A connection on which nothing happens so long is closed. */
   readonly timeoutMs: number
+  /** Whether `/rest/` is served, to whoever may connect. */
+  readonly rest: boolean
   readonly log: Log
 }
 
@@ -60,7 +63,7 @@ const createWorkQueue = (threads: number, depth: number) => {
   }
 }
 
-const readBody = (request: IncomingMessage): Promise<string | undefined> =>
+const readBytes = (request: IncomingMessage): Promise<Buffer | undefined> =>
   new Promise((resolve) => {
     const chunks: Buffer[] = []
     let size = 0
@@ -73,13 +76,14 @@ const readBody = (request: IncomingMessage): Promise<string | undefined> =>
       }
       chunks.push(chunk)
     })
-    request.on('end', () => resolve(Buffer.concat(chunks).toString('utf8')))
+    request.on('end', () => resolve(Buffer.concat(chunks)))
     request.on('error', () => resolve(undefined))
   })
 
-type Reply = { readonly status: number; readonly text?: string; readonly headers?: Readonly<Record<string, string>> }
+type Reply = { readonly status: number; readonly text?: string | Uint8Array; readonly headers?: Readonly<Record<string, string>> }
 
 const UNAUTHORIZED: Reply = { status: 401, headers: { 'WWW-Authenticate': 'Basic realm="jsonrpc"' } }
+const BUSY: Reply = { status: 503, text: 'Work queue depth exceeded' }
 const TOO_LARGE: Reply = { status: 413, headers: { Connection: 'close' } }
 
 /** The server; it listens nowhere yet. */
@@ -104,20 +108,30 @@ export const createRpcServer = (options: RpcServerOptions): RpcServer => {
       return UNAUTHORIZED
     }
     if (Number(request.headers['content-length'] ?? 0) > MAX_BODY_BYTES) return TOO_LARGE
-    const body = await readBody(request)
+    const body = (await readBytes(request))?.toString('utf8')
     if (body === undefined) return TOO_LARGE
     const calls = whitelist(user)
     if (calls !== undefined && calls.size === 0) return { status: 403 }
-    const { status, text } = await dispatch(body, calls)
+    const { status, text } = await dispatch.answer(body, calls)
     return text === undefined ? { status } : { status, text: `${text}\n`, headers: { 'Content-Type': 'application/json' } }
+  }
+
+  const rest = async (request: IncomingMessage, url: string): Promise<Reply> => {
+    const body = await readBytes(request)
+    if (body === undefined) return TOO_LARGE
+    const reply = await answerRest({ engine: context.engine, call: (method, params) => dispatch.call(method, params) }, url, body)
+    if (reply === undefined) return { status: 404 }
+    return { status: reply.status, text: reply.bytes ?? reply.text ?? '', headers: { 'Content-Type': reply.type } }
   }
 
   const answer = async (request: IncomingMessage): Promise<Reply> => {
     if (isClosing) return { status: 503, headers: { Connection: 'close' } }
     if (!isInSubnets(allowed, request.socket.remoteAddress ?? '')) return { status: 403 }
     if (!['GET', 'POST', 'HEAD', 'PUT'].includes(request.method ?? '')) return { status: 405 }
-    if (request.url !== '/') return { status: 404 }
-    return run<Reply>(() => call(request), { status: 503, text: 'Work queue depth exceeded' })
+    const url = request.url ?? ''
+    if (options.rest && url.startsWith('/rest/')) return run<Reply>(() => rest(request, url), BUSY)
+    if (url !== '/') return { status: 404 }
+    return run<Reply>(() => call(request), BUSY)
   }
 
   const handle = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
