@@ -22,6 +22,7 @@ import { type LedgerRpc, RpcError } from '@leyden/devnet-service'
 import { findNonce } from '@leyden/ledger'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { bitcoindInstalled, type Pair, startPair, stateOf } from './bitcoind.ts'
+import { openOutputs, payment, type Spendable } from './payments.ts'
 import { ANYONE, dice, type Dice, type Ground, mutant, MUTATIONS, riddle, take } from './mutants.ts'
 
 const SEED = Number(process.env['LEYDEN_SEED'] ?? 1)
@@ -139,6 +140,40 @@ describe.skipIf(!bitcoindInstalled)('bitcoind and we', () => {
         expect(mine, `a block with ${hex} that spends ${bytesToHex(scriptPubKey)}`).toEqual(theirs)
       }
     }
+    expect(await stateOf(ours)).toEqual(await stateOf(core))
+  })
+
+  it('judge transactions alike, and keep the same mempool', async () => {
+    const from = dice(SEED * 31 + 7)
+    const place = await ground()
+    let waiting: Spendable[] = []
+    for (let i = 0; i < 150 * TIMES; i++) {
+      const tx = payment(from, place, waiting)
+      const hex = bytesToHex(encodeTx(tx))
+      for (const [method, params] of [
+        ['testmempoolaccept', [[hex]]],
+        ['sendrawtransaction', [hex, from.pick([0, 0.1])]],
+      ] as const) {
+        const [theirs, mine] = await both(method, params)
+        expect(mine, `${method} of number ${i}, ${hex}`).toEqual(theirs)
+      }
+      const ids = await core.mempool()
+      expect([...(await ours.mempool())].sort(), `mempool after number ${i}, ${hex}`).toEqual([...ids].sort())
+      if (!ids.includes(txid(tx))) continue
+      waiting = [...waiting, ...openOutputs(tx)].filter(({ txid: id }) => ids.includes(id)).slice(-12)
+      const [theirs, mine] = await both('getmempoolentry', [txid(tx)])
+      expect(mine).toEqual({ ...theirs, result: { ...(theirs as { result: object }).result, time: expect.any(Number) } })
+    }
+    const fees = ({ size, bytes, total_fee, mempoolminfee }: Record<string, unknown>) => ({
+      size,
+      bytes,
+      total_fee,
+      mempoolminfee,
+    })
+    expect(fees(await ours.call('getmempoolinfo'))).toEqual(fees(await core.call('getmempoolinfo')))
+    await core.mine(1)
+    const hex = await core.call<string>('getblock', await core.bestHash(), 0)
+    expect(await ours.call('submitblock', hex)).toBeNull()
     expect(await stateOf(ours)).toEqual(await stateOf(core))
   })
 

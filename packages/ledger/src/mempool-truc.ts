@@ -2,7 +2,8 @@
  * Topologically restricted transactions: version 3, at most one parent or one child unconfirmed, the child small (BIP 431).
  * Bitcoin Core 28.1 policy/truc_policy.cpp. A reorganisation may break the topology: nothing is removed for it.
  */
-import { txid, wtxid, type Tx } from '@leyden/bitcoin'
+import { compareBytes } from '@leyden/codec'
+import { txid, txidToBytes, wtxid, type Tx } from '@leyden/bitcoin'
 import type { MempoolEntry } from './mempool.ts'
 import { TRUC_VERSION } from './policy.ts'
 
@@ -17,6 +18,10 @@ export type TrucViolation = { readonly detail: string; readonly sibling?: Mempoo
 
 const isTruc = ({ version }: Tx): boolean => version === TRUC_VERSION
 const named = (tx: Tx): string => `${txid(tx)} (wtxid=${wtxid(tx)})`
+
+/** As Bitcoin Core walks them, so that of several wrong ones the same is named: by the bytes of the txid. */
+const inOrderOfIds = (entries: ReadonlySet<MempoolEntry>): readonly MempoolEntry[] =>
+  [...entries].sort((a, b) => compareBytes(txidToBytes(a.txid), txidToBytes(b.txid)))
 
 const mixed = (tx: Tx, parent: Tx): string | undefined => {
   if (isTruc(tx) === isTruc(parent)) return undefined
@@ -39,7 +44,7 @@ export const checkTruc = (
   ancestors: ReadonlySet<MempoolEntry>,
   conflicts: ReadonlySet<MempoolEntry>,
 ): TrucViolation | undefined => {
-  for (const ancestor of ancestors) {
+  for (const ancestor of inOrderOfIds(ancestors)) {
     const detail = mixed(tx, ancestor.tx)
     if (detail !== undefined) return { detail }
   }
