@@ -103,6 +103,8 @@ const runOne = (name: string): Promise<Result> => {
     ],
     {
       stdio: ['ignore', 'pipe', 'pipe'],
+      // A group of its own, so that what a test has started ends with it.
+      detached: true,
       env: {
         ...process.env,
         BITCOIND: join(ROOT, 'test/conformance/core/bitcoind'),
@@ -113,7 +115,20 @@ const runOne = (name: string): Promise<Result> => {
   )
   child.stdout.pipe(output, { end: false })
   child.stderr.pipe(output, { end: false })
-  const timer = setTimeout(() => child.kill('SIGINT'), Number(options.timeout) * 1000)
+  const end = (signal: NodeJS.Signals): void => {
+    try {
+      if (child.pid !== undefined) process.kill(-child.pid, signal)
+    } catch {
+      // It has ended.
+    }
+  }
+  const timer = setTimeout(
+    () => {
+      end('SIGINT')
+      setTimeout(() => end('SIGKILL'), 20_000).unref()
+    },
+    Number(options.timeout) * 1000,
+  )
   return new Promise((resolve) => {
     child.once('close', (code) => {
       clearTimeout(timer)
