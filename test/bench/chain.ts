@@ -62,7 +62,7 @@ type OutputType = {
   readonly sign: (signing: Signing) => { readonly scriptSig?: Uint8Array; readonly witness?: readonly Uint8Array[] }
 }
 
-const secretOf = (n: number): Uint8Array => sha256(Uint8Array.of(0x6c, n))
+const secretOf = (owner: number, n: number): Uint8Array => sha256(Uint8Array.of(0x6c, owner, owner >>> 8, n))
 const AUX = new Uint8Array(32)
 const NOTHING = new Uint8Array(0)
 
@@ -73,9 +73,9 @@ const legacy = ({ tx, inputIndex }: Signing, code: Uint8Array, secret: Uint8Arra
 const version0 = ({ tx, inputIndex, spent, cache }: Signing, code: Uint8Array, secret: Uint8Array): Uint8Array =>
   ecdsa(sighashV0(tx, inputIndex, code, (spent[inputIndex] as TxOutput).value, SIGHASH.all, cache), secret)
 
-/** The types in the order in which outputs take them. */
-export const outputTypes = (): readonly OutputType[] => {
-  const secrets = [1, 2, 3].map(secretOf)
+/** The types in the order in which outputs take them, with the keys of one owner. */
+export const outputTypes = (owner = 0): readonly OutputType[] => {
+  const secrets = [1, 2, 3].map((n) => secretOf(owner, n))
   const points = secrets.map(pointFromSecret)
   const secret = secrets[0] as Uint8Array
   const point = points[0] as Uint8Array
@@ -194,13 +194,15 @@ export const TRANSACTIONS_IN_BLOCK = 2000
 /** Blocks before the first that has transactions of two inputs. */
 export const FIRST_HEIGHT = 102
 const FEE = 1000n
+/** So many different keys and scripts of each type. */
+const OWNERS = 500
 
 /** So many blocks of transactions on top of what is needed for them, from height 1 on. */
 const makeChain = (fullBlocks: number): Block[] => {
   const network = networks.regtest
   const tree = createHeaderTree(network, network.genesis.header)
   let tip = tree.genesis
-  const types = outputTypes()
+  const types = Array.from({ length: OWNERS }, (_, owner) => outputTypes(owner)).flat()
   let turn = 0
   const nextType = (): OutputType => types[turn++ % types.length] as OutputType
   const blocks: Block[] = []
@@ -246,7 +248,7 @@ const CACHE = new URL('../../.cache/', import.meta.url)
 
 /** Its blocks as bytes, from height 1 on. */
 export const benchChain = (fullBlocks: number): Uint8Array[] => {
-  const path = new URL(`bench-chain-${fullBlocks}.bin`, CACHE)
+  const path = new URL(`bench-chain-${fullBlocks}-${OWNERS}.bin`, CACHE)
   if (!existsSync(path)) {
     mkdirSync(CACHE, { recursive: true })
     const parts = makeChain(fullBlocks).flatMap((block) => {

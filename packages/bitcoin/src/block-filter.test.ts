@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { bytesToHex, hexToBytes } from '@leyden/codec'
 import { decodeBlock } from './block.ts'
@@ -41,6 +42,56 @@ describe('filters', () => {
         Uint8Array.from({ length: 15 }, (_, i) => i),
       ),
     ).toBe(0xa129ca6149be45e5n)
+  })
+
+  it('property: hash as the reference of SipHash-2-4 with whole words does', () => {
+    const MASK = (1n << 64n) - 1n
+    const reference = (key: Uint8Array, data: Uint8Array): bigint => {
+      const wordAt = (bytes: Uint8Array, at: number): bigint => {
+        let word = 0n
+        for (let i = 7; i >= 0; i--) word = (word << 8n) | BigInt(bytes[at + i] ?? 0)
+        return word
+      }
+      const left = (n: bigint, bits: bigint): bigint => ((n << bits) | (n >> (64n - bits))) & MASK
+      const [k0, k1] = [wordAt(key, 0), wordAt(key, 8)]
+      let v0 = k0 ^ 0x736f6d6570736575n
+      let v1 = k1 ^ 0x646f72616e646f6dn
+      let v2 = k0 ^ 0x6c7967656e657261n
+      let v3 = k1 ^ 0x7465646279746573n
+      const rounds = (count: number): void => {
+        for (let i = 0; i < count; i++) {
+          v0 = (v0 + v1) & MASK
+          v1 = left(v1, 13n) ^ v0
+          v0 = left(v0, 32n)
+          v2 = (v2 + v3) & MASK
+          v3 = left(v3, 16n) ^ v2
+          v0 = (v0 + v3) & MASK
+          v3 = left(v3, 21n) ^ v0
+          v2 = (v2 + v1) & MASK
+          v1 = left(v1, 17n) ^ v2
+          v2 = left(v2, 32n)
+        }
+      }
+      const whole = data.length - (data.length % 8)
+      for (let at = 0; at <= whole; at += 8) {
+        const m = at < whole ? wordAt(data, at) : wordAt(data.subarray(whole), 0) | (BigInt(data.length & 0xff) << 56n)
+        v3 ^= m
+        rounds(2)
+        v0 ^= m
+      }
+      v2 ^= 0xffn
+      rounds(4)
+      return v0 ^ v1 ^ v2 ^ v3
+    }
+    const bytes = fc.uint8Array({ maxLength: 300 })
+    expect(() =>
+      fc.assert(
+        fc.property(fc.uint8Array({ minLength: 16, maxLength: 16 }), bytes, (key, data) => {
+          expect(sipHash(key, data)).toBe(reference(key, data))
+        }),
+        { numRuns: 500 },
+      ),
+    ).not.toThrow()
   })
 
   it('find every item and hardly a stranger', () => {

@@ -14,72 +14,73 @@ const P = 19n
 const M = 784_931n
 const P_MASK = (1n << P) - 1n
 
-const word = (bytes: Uint8Array, at: number): bigint => {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  return view.getBigUint64(at, true)
-}
+const TWO_32 = 2 ** 32
 
-/** SipHash-2-4 of bytes under a key of 16 bytes. Unsigned 64 bits. */
+/** SipHash-2-4 of bytes under a key of 16 bytes. Unsigned 64 bits. Run for every script of every block: nothing is allocated. */
 export const sipHash = (key: Uint8Array, data: Uint8Array): bigint => {
   if (key.length !== 16) throw new RangeError(`key of ${key.length} bytes, not 16`)
-  const state = new Uint32Array(8)
-  const set = (i: number, n: bigint): void => {
-    state[2 * i] = Number(n & 0xffff_ffffn)
-    state[2 * i + 1] = Number((n >> 32n) & 0xffff_ffffn)
+  const word = (at: number): number => key[at]! | (key[at + 1]! << 8) | (key[at + 2]! << 16) | (key[at + 3]! << 24)
+  // Four words of 64 bits, low and high halves as int32
+  let a = 0x7073_6575 ^ word(0)
+  let aHigh = 0x736f_6d65 ^ word(4)
+  let b = 0x6e64_6f6d ^ word(8)
+  let bHigh = 0x646f_7261 ^ word(12)
+  let c = 0x6e65_7261 ^ word(0)
+  let cHigh = 0x6c79_6765 ^ word(4)
+  let d = 0x7974_6573 ^ word(8)
+  let dHigh = 0x7465_6462 ^ word(12)
+  const whole = data.length >> 3
+  for (let step = 0; step <= whole + 1; step++) {
+    const isEnd = step === whole + 1
+    let low = 0
+    let high = 0
+    if (isEnd) c ^= 0xff
+    else {
+      const at = step * 8
+      for (let i = Math.min(8, data.length - at) - 1; i >= 4; i--) high = (high << 8) | data[at + i]!
+      for (let i = Math.min(4, data.length - at) - 1; i >= 0; i--) low = (low << 8) | data[at + i]!
+      if (step === whole) high |= (data.length & 0xff) << 24
+      d ^= low
+      dHigh ^= high
+    }
+    for (let rounds = isEnd ? 4 : 2; rounds > 0; rounds--) {
+      let sum = (a >>> 0) + (b >>> 0)
+      aHigh = (aHigh + bHigh + (sum >= TWO_32 ? 1 : 0)) | 0
+      a = sum | 0
+      let t = (b << 13) | (bHigh >>> 19)
+      bHigh = ((bHigh << 13) | (b >>> 19)) ^ aHigh
+      b = t ^ a
+      t = a
+      a = aHigh
+      aHigh = t
+      sum = (c >>> 0) + (d >>> 0)
+      cHigh = (cHigh + dHigh + (sum >= TWO_32 ? 1 : 0)) | 0
+      c = sum | 0
+      t = (d << 16) | (dHigh >>> 16)
+      dHigh = ((dHigh << 16) | (d >>> 16)) ^ cHigh
+      d = t ^ c
+      sum = (a >>> 0) + (d >>> 0)
+      aHigh = (aHigh + dHigh + (sum >= TWO_32 ? 1 : 0)) | 0
+      a = sum | 0
+      t = (d << 21) | (dHigh >>> 11)
+      dHigh = ((dHigh << 21) | (d >>> 11)) ^ aHigh
+      d = t ^ a
+      sum = (c >>> 0) + (b >>> 0)
+      cHigh = (cHigh + bHigh + (sum >= TWO_32 ? 1 : 0)) | 0
+      c = sum | 0
+      t = (b << 17) | (bHigh >>> 15)
+      bHigh = ((bHigh << 17) | (b >>> 15)) ^ cHigh
+      b = t ^ c
+      t = c
+      c = cHigh
+      cHigh = t
+    }
+    if (!isEnd) {
+      a ^= low
+      aHigh ^= high
+    }
   }
-  const [k0, k1] = [word(key, 0), word(key, 8)]
-  set(0, 0x736f_6d65_7073_6575n ^ k0)
-  set(1, 0x646f_7261_6e64_6f6dn ^ k1)
-  set(2, 0x6c79_6765_6e65_7261n ^ k0)
-  set(3, 0x7465_6462_7974_6573n ^ k1)
-  const add = (a: number, b: number): void => {
-    const low = state[2 * a]! + state[2 * b]!
-    state[2 * a + 1] = state[2 * a + 1]! + state[2 * b + 1]! + (low > 0xffff_ffff ? 1 : 0)
-    state[2 * a] = low
-  }
-  /** Rotates word `a` left by `bits`, then mixes word `b` in. */
-  const turn = (a: number, bits: number, b: number): void => {
-    let low = state[2 * a]!
-    let high = state[2 * a + 1]!
-    if (bits >= 32) [low, high] = [high, low]
-    const n = bits % 32
-    if (n > 0) [low, high] = [(low << n) | (high >>> (32 - n)), (high << n) | (low >>> (32 - n))]
-    state[2 * a] = b < 0 ? low : low ^ state[2 * b]!
-    state[2 * a + 1] = b < 0 ? high : high ^ state[2 * b + 1]!
-  }
-  const round = (): void => {
-    add(0, 1)
-    turn(1, 13, 0)
-    turn(0, 32, -1)
-    add(2, 3)
-    turn(3, 16, 2)
-    add(0, 3)
-    turn(3, 21, 0)
-    add(2, 1)
-    turn(1, 17, 2)
-    turn(2, 32, -1)
-  }
-  const mix = (low: number, high: number): void => {
-    state[6] = state[6]! ^ low
-    state[7] = state[7]! ^ high
-    round()
-    round()
-    state[0] = state[0]! ^ low
-    state[1] = state[1]! ^ high
-  }
-  const view = new DataView(data.buffer, data.byteOffset, data.byteLength)
-  const whole = data.length - (data.length % 8)
-  for (let at = 0; at < whole; at += 8) mix(view.getUint32(at, true), view.getUint32(at + 4, true))
-  const last = new Uint8Array(8)
-  last.set(data.subarray(whole))
-  last[7] = data.length & 0xff
-  const end = new DataView(last.buffer)
-  mix(end.getUint32(0, true), end.getUint32(4, true))
-  state[4] = state[4]! ^ 0xff
-  for (let i = 0; i < 4; i++) round()
-  const low = state[0]! ^ state[2]! ^ state[4]! ^ state[6]!
-  const high = state[1]! ^ state[3]! ^ state[5]! ^ state[7]!
-  return (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0)
+  return (BigInt((aHigh ^ bHigh ^ cHigh ^ dHigh) >>> 0) << 32n) | BigInt((a ^ b ^ c ^ d) >>> 0)
 }
 
 /** Hash of an item, spread evenly over [0, range). */
@@ -101,10 +102,14 @@ class BitWriter {
   }
 }
 
+/** A string of its own for each array of bytes. */
+const textOf = (bytes: Uint8Array): string =>
+  bytes.length > 1024 ? bytesToHex(bytes) : `.${String.fromCharCode.apply(null, bytes as unknown as number[])}`
+
 /** A set of items as a Golomb-coded set under the hash of a block: the count, then the differences. Duplicates count once. */
 export const encodeFilter = (hash: BlockHash, items: Iterable<Uint8Array>): Uint8Array => {
   const distinct = new Map<string, Uint8Array>()
-  for (const item of items) distinct.set(bytesToHex(item), item)
+  for (const item of items) distinct.set(textOf(item), item)
   const w = new Writer()
   compactSize.encode(w, distinct.size)
   if (distinct.size === 0) return w.finish()
