@@ -126,7 +126,7 @@ export const receiveAddresses = (peering: Peering, peer: PeerState, message: Mes
   }
 }
 
-/** One sample a day for everybody who comes over one network. */
+/** One sample a day for everybody who comes over one network to one address of ours: whoever asks at two cannot join them. */
 const sampleFor = (peering: Peering, peer: PeerState): readonly TimedAddress[] => {
   const { addrman, now, random, bans } = peering.ports
   const seconds = Math.floor(now() / 1000)
@@ -135,11 +135,11 @@ const sampleFor = (peering: Peering, peer: PeerState): readonly TimedAddress[] =
       .sample(MAX_ADDRESSES, MAX_PERCENT, seconds)
       .filter(({ endpoint }) => !isDiscouraged(bans, endpoint) && !isBanned(bans, endpoint, seconds))
   if (may(peer, 'addr')) return take()
-  const network = peer.endpoint === undefined ? 'unknown' : networkName(peer.endpoint)
-  const cached = peering.addressCache.get(network)
+  const way = `${peer.endpoint === undefined ? 'unknown' : networkName(peer.endpoint)} ${peer.local}`
+  const cached = peering.addressCache.get(way)
   if (cached !== undefined && cached.until >= now()) return cached.addresses
   const addresses = take()
-  peering.addressCache.set(network, { addresses, until: now() + CACHE_MS + random() * CACHE_SPREAD_MS })
+  peering.addressCache.set(way, { addresses, until: now() + CACHE_MS + random() * CACHE_SPREAD_MS })
   return addresses
 }
 

@@ -58,6 +58,8 @@ export type PeerState = {
   readonly nonce: bigint
   readonly connectedAt: number
   readonly ourServices: bigint
+  /** Our end of the connection. */
+  readonly local: string
   /** Discouraged when it came: first to give way. */
   readonly preferEvict: boolean
 
@@ -128,7 +130,7 @@ export type PeerState = {
 
 export type PeerOptions = Pick<
   PeerState,
-  'id' | 'type' | 'permissions' | 'endpoint' | 'name' | 'nonce' | 'connectedAt' | 'ourServices' | 'preferEvict'
+  'id' | 'type' | 'permissions' | 'endpoint' | 'name' | 'nonce' | 'connectedAt' | 'ourServices' | 'preferEvict' | 'local'
 >
 
 export const createPeer = (options: PeerOptions): PeerState => ({

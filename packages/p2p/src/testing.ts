@@ -247,6 +247,7 @@ export const world = (settings: Partial<PeeringSettings> = {}, seed = 1) => {
         connectedAt: nowMs,
         ourServices: SERVICES,
         preferEvict: false,
+        local: '127.0.0.1:1',
       },
     })
     return peering.peers.get(id)!

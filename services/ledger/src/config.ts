@@ -65,7 +65,8 @@ export const configSchema = z
       .default([]),
     /** Defaults are bitcoind's of the network; 0 takes a free port. */
     rpcPort: port.optional(),
-    p2pBind: z.string().default('127.0.0.1'),
+    /** Addresses (`host` or `host:port`) where peers may connect. */
+    p2pBind: z.preprocess(words, z.array(z.string().min(1)).min(1).max(16)).default(['127.0.0.1']),
     p2pPort: port.optional(),
     /** Whether peers may connect to us. */
     listen: flag.default(true),

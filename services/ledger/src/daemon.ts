@@ -15,7 +15,7 @@ import { diskDirectory } from './directory.ts'
 import { parseHashedUser, whitelistOf, type Credentials } from './credentials.ts'
 import { createLedgerEngine, type LedgerEngine } from './engine.ts'
 import { listenForLinks } from './link-server.ts'
-import { PortTaken } from './listen.ts'
+import { hostAndPort, PortTaken, type HostAndPort } from './listen.ts'
 import { loadBlocks } from './load-blocks.ts'
 import { policyOf, templateLimitsOf } from './mempool-config.ts'
 import { mempoolFileStore } from './mempool-file.ts'
@@ -80,14 +80,6 @@ export class FutureTip extends Error {
 /** What JSON-RPC may tell and change of the log. */
 type LogSink = { readonly logPath?: string; readonly logCategories?: LogCategories }
 const NO_CATEGORIES: LogCategories = { all: () => ({}), set: () => false }
-
-type HostAndPort = { readonly host: string; readonly port: number }
-/** `host`, `host:port`, `[ipv6]:port` or a bare IPv6 address. */
-const hostAndPort = (text: string, fallback: number): HostAndPort => {
-  const match = /^(?:\[([^\]]+)\]|([^:]+))(?::(\d{1,5}))?$/.exec(text)
-  const host = match?.[1] ?? match?.[2]
-  return host === undefined ? { host: text, port: fallback } : { host, port: Number(match?.[3] ?? fallback) }
-}
 
 const hostInUrl = (host: string): string => (host.includes(':') ? `[${host}]` : host === '0.0.0.0' ? '127.0.0.1' : host)
 

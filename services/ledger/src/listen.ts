@@ -25,3 +25,11 @@ export const listenOn = (server: Server, what: string, host: string, port: numbe
       resolve(typeof bound === 'object' && bound !== null ? bound.port : port)
     })
   })
+
+export type HostAndPort = { readonly host: string; readonly port: number }
+/** `host`, `host:port`, `[ipv6]:port` or a bare IPv6 address. */
+export const hostAndPort = (text: string, fallback: number): HostAndPort => {
+  const match = /^(?:\[([^\]]+)\]|([^:]+))(?::(\d{1,5}))?$/.exec(text)
+  const host = match?.[1] ?? match?.[2]
+  return host === undefined ? { host: text, port: fallback } : { host, port: Number(match?.[3] ?? fallback) }
+}

@@ -400,26 +400,18 @@ const connectTo = (settings: Settings, port: number): readonly string[] =>
     .filter((address) => address !== '0')
     .map((address) => withPort(address, port))
 
-/** `[permissions@]address[:port][=onion]`; the first that is not for Tor. */
-const bindOf = (
-  settings: Settings,
-): { readonly p2pBind?: string; readonly p2pPort?: number; readonly bindPermissions?: string } => {
-  const whitebind = settings.list('whitebind')
-  if (settings.bool('listen') === false && (settings.list('bind').length > 0 || whitebind.length > 0))
+/** `address[:port][=onion]`, several of them; or `permissions@address:port`. */
+const bindOf = (settings: Settings): { readonly p2pBind?: string[]; readonly bindPermissions?: string } => {
+  const [white] = settings.list('whitebind')
+  const given = settings.list('bind').map((address) => address.replace(/=onion$/, ''))
+  if (settings.bool('listen') === false && (given.length > 0 || white !== undefined))
     throw new InitError('Cannot set -bind or -whitebind together with -listen=0')
-  const [white] = whitebind
-  const [permissions, named] = white?.includes('@') === true ? (white.split('@') as [string, string]) : ['', white]
-  const given = named ?? settings.list('bind').find((address) => !address.endsWith('=onion'))
-  if (given === undefined) return {}
-  const match = /^(?:\[([^\]]+)\]|([^:/]+))(?::(\d+))?$/.exec(given)
-  if (match === null && white !== undefined) throw new InitError(`Cannot resolve -whitebind address: '${given}'`)
-  if (match?.[3] === undefined && white !== undefined) throw new InitError(`Need to specify a port with -whitebind: '${given}'`)
-  const host = match?.[1] ?? match?.[2] ?? given
-  return {
-    p2pBind: host,
-    ...(match?.[3] === undefined ? {} : { p2pPort: Number(match[3]) }),
-    ...(white === undefined ? {} : { bindPermissions: permissions === '' ? 'noban,mempool,relay' : permissions }),
-  }
+  if (white === undefined) return given.length === 0 ? {} : { p2pBind: given }
+  const at = white.indexOf('@')
+  const address = white.slice(at + 1)
+  if (!/^(?:\[[^\]]+\]|[^:/]+)(?::\d+)?$/.test(address)) throw new InitError(`Cannot resolve -whitebind address: '${address}'`)
+  if (!/:\d+$/.test(address)) throw new InitError(`Need to specify a port with -whitebind: '${address}'`)
+  return { p2pBind: [address, ...given], bindPermissions: at < 0 ? 'noban,mempool,relay' : white.slice(0, at) }
 }
 
 /** Without both options only this machine may connect: bitcoind too ignores either one alone. */
@@ -454,7 +446,7 @@ export const configOf = (settings: Settings, defaultPort: number): Partial<Ledge
   return {
     store: 'chainstate',
     mempoolFile: 'mempool.dat',
-    p2pBind: '0.0.0.0',
+    p2pBind: ['0.0.0.0'],
     ...config,
     ...bindOf(settings),
     rpcBind: [...rpcAddresses(settings)],

@@ -88,8 +88,7 @@ describe('our configuration', () => {
     expect(Object.values(OPTIONS).flatMap(({ to }) => (to === undefined || keys.includes(to) ? [] : [to]))).toEqual([])
     const words = ['-regtest', '-port=1', '-rpcport=2', '-addnode=[::1]', '-connect=h:5', '-connect=0', '-bind=127.0.0.1:6']
     expect(configOf(read('', ...words), 18_444)).toMatchObject({
-      p2pBind: '127.0.0.1',
-      p2pPort: 6,
+      p2pBind: ['127.0.0.1:6'],
       rpcPort: 2,
       connect: ['h:5'],
       addNode: ['[::1]'],
@@ -101,8 +100,7 @@ describe('our configuration', () => {
 
   it('gives an address for peers the permissions that stand before it', () => {
     expect(configOf(read('', '-regtest', '-whitebind=noban,relay@127.0.0.1:7'), 1)).toMatchObject({
-      p2pBind: '127.0.0.1',
-      p2pPort: 7,
+      p2pBind: ['127.0.0.1:7'],
       bindPermissions: 'noban,relay',
     })
     expect(() => configOf(read('', '-regtest', '-whitebind=noban@127.0.0.1/10'), 1)).toThrow('Cannot resolve -whitebind')
@@ -111,7 +109,7 @@ describe('our configuration', () => {
 
   it('does not listen when it connects to named peers only, unless told to', () => {
     expect(configOf(read('', '-connect=h'), 1)).toMatchObject({ listen: false, connect: ['h:1'] })
-    expect(configOf(read('', '-connect=h', '-bind=0.0.0.0'), 1)).toMatchObject({ listen: true, p2pBind: '0.0.0.0' })
+    expect(configOf(read('', '-connect=h', '-bind=0.0.0.0'), 1)).toMatchObject({ listen: true, p2pBind: ['0.0.0.0'] })
     expect(configOf(read(''), 1)).toMatchObject({ listen: true })
   })
 })

@@ -1,6 +1,7 @@
 /** What of the configuration is about peers. */
 import type { Network } from '@leyden/bitcoin'
 import { ConfigError, type LedgerConfig } from '../config.ts'
+import { hostAndPort } from '../listen.ts'
 import { parseGrant, parseWhitelisted, PermissionError, type Grants } from './permissions.ts'
 import type { PeerServiceOptions } from './service.ts'
 
@@ -28,8 +29,7 @@ type Chosen = Omit<PeerServiceOptions, 'engine' | 'clock' | 'random' | 'datadir'
 export const peerOptionsOf = (config: LedgerConfig, network: Network): Chosen => {
   const findsPeers = config.findPeers && config.connect.length === 0 && network.name !== 'regtest'
   return {
-    host: config.p2pBind,
-    port: config.p2pPort ?? network.port,
+    addresses: config.p2pBind.map((address) => hostAndPort(address, config.p2pPort ?? network.port)),
     listen: config.listen,
     maxConnections: config.maxConnections,
     maxUploadBytes: config.maxUploadTarget,

@@ -2,7 +2,7 @@
  * The P2P sockets and the peering machine behind them, wired to one engine. Bitcoin Core net.cpp.
  * Inputs of sockets, engine and clock go into the machine of @leyden/p2p one at a time; what it answers is done here.
  */
-import { connect, createServer, type Socket } from 'node:net'
+import { connect, createServer, type Server, type Socket } from 'node:net'
 import { bytesToBigintLE, DecodeError, utf8Encode } from '@leyden/codec'
 import { hmacSha256 } from '@leyden/crypto'
 import { blockHash, decodeBlock, encodeBlock, txTotalSize, type Block, type BlockHash, type Tx } from '@leyden/bitcoin'
@@ -74,7 +74,7 @@ const withoutWitness = (block: Block): Block => ({
 
 /** Serves the network. Throws PortTaken. */
 export const listenForPeers = async (options: PeerServiceOptions): Promise<PeerService> => {
-  const { engine, clock, datadir, host, port } = options
+  const { engine, clock, datadir } = options
   const { network, tree } = engine
   const log = limitLog(options.log, () => Date.now())
   const now = (): number => clock.now()
@@ -308,7 +308,18 @@ export const listenForPeers = async (options: PeerServiceOptions): Promise<PeerS
       onSent: (bytes) => upload.sent(bytes),
     })
     const ourServices = permissions.has('bloomfilter') ? services | SERVICE.bloom : services
-    const peer = { id, type, permissions, endpoint, name, nonce: freshNonce(), connectedAt: now(), ourServices, preferEvict }
+    const peer = {
+      id,
+      type,
+      permissions,
+      endpoint,
+      name,
+      nonce: freshNonce(),
+      connectedAt: now(),
+      ourServices,
+      preferEvict,
+      local: connection.local,
+    }
     const effects = stepPeering(peering, { type: 'connected', peer })
     live.set(id, { connection, state: peering.peers.get(id) as PeerState, name, pumping: false })
     for (const effect of effects) carryOut(effect)
@@ -370,7 +381,7 @@ export const listenForPeers = async (options: PeerServiceOptions): Promise<PeerS
     return true
   }
 
-  const server = createServer((socket) => {
+  const accept = (socket: Socket): void => {
     socket.on('error', () => undefined)
     const address = parseAddress(plainHost(socket.remoteAddress), options.cjdns)
     const name = endpointOfSocket(plainHost(socket.remoteAddress), socket.remotePort)
@@ -388,7 +399,7 @@ export const listenForPeers = async (options: PeerServiceOptions): Promise<PeerS
     if (inbound >= limits.inbound && !evict()) return drop(' (full)')
     const endpoint = address === undefined ? undefined : { ...address, port: socket.remotePort ?? 0 }
     open(socket, { name, endpoint, type: 'inbound', permissions, preferEvict: discouraged })
-  })
+  }
 
   const outbound = createOutbound({
     peering,
@@ -433,8 +444,23 @@ export const listenForPeers = async (options: PeerServiceOptions): Promise<PeerS
     follow()
   })
 
-  const bound = options.listen ? await listenOn(server, 'P2P', host, port) : 0
-  server.on('error', (error) => options.log.error({ error: String(error) }, 'the P2P port'))
+  const servers: Server[] = []
+  const closeServers = (): Promise<unknown> =>
+    Promise.all(servers.map((server) => new Promise<void>((resolve) => server.close(() => resolve()))))
+  let bound = 0
+  for (const { host, port } of options.listen ? options.addresses : []) {
+    const server = createServer(accept)
+    try {
+      const got = await listenOn(server, 'P2P', host, port)
+      if (servers.length === 0) bound = got
+    } catch (error) {
+      unsubscribe()
+      await closeServers()
+      throw error
+    }
+    server.on('error', (error) => options.log.error({ error: String(error) }, 'the P2P port'))
+    servers.push(server)
+  }
   const ticker = setInterval(() => {
     if (Date.now() - ticked >= TICK_MS / 2) tick()
     outbound.tick()
@@ -544,11 +570,11 @@ export const listenForPeers = async (options: PeerServiceOptions): Promise<PeerS
       clearTimeout(soon)
       unsubscribe()
       outbound.close()
-      const stopped = new Promise<void>((resolve) => server.close(() => resolve()))
+      const stopped = closeServers()
       for (const socket of dialling) socket.destroy()
       for (const id of live.keys()) end(id, 'we stop')
       await Promise.all(background)
-      if (options.listen) await stopped
+      await stopped
       book.saveAddresses()
       book.saveBans()
     },

@@ -3,6 +3,7 @@ import type { BlockHash, Tx } from '@leyden/bitcoin'
 import type { ConnectionType, PeerState, Subnet } from '@leyden/p2p'
 import type { Clock, Log, Random } from '@leyden/runtime'
 import type { LedgerEngine } from '../engine.ts'
+import type { HostAndPort } from '../listen.ts'
 import type { Book } from './book.ts'
 import type { BufferLimits, PeerConnection } from './connection.ts'
 import type { Grants } from './permissions.ts'
@@ -13,8 +14,8 @@ export type PeerServiceOptions = {
   readonly clock: Clock
   readonly random: Random
   readonly datadir: string
-  readonly host: string
-  readonly port: number
+  /** Where to listen; the first tells the port. */
+  readonly addresses: readonly HostAndPort[]
   readonly listen: boolean
   readonly userAgent: string
   readonly maxConnections: number
