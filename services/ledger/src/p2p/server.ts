@@ -260,10 +260,16 @@ export const listenForPeers = async (options: PeerServiceOptions): Promise<PeerS
     step({ type: 'transactionsTaken', peer, verdicts: outcomes.map(verdictOf), job })
   }
 
+  /** The last one: a new block is asked for by many. */
+  let served: { readonly hash: BlockHash; readonly witness: boolean; readonly payload: Uint8Array } | undefined
   const readBlock = async (peer: number, hash: BlockHash, witness: boolean): Promise<void> => {
-    const stored = hash === tree.genesis.hash ? encodeBlock(network.genesis) : await engine.blockBytes(hash)
-    const payload = stored === undefined || witness ? stored : encodeBlock(withoutWitness(decodeBlock(stored)))
-    step({ type: 'blockRead', peer, hash, payload })
+    if (served?.hash !== hash || served.witness !== witness) {
+      const stored = await engine.blockBytes(hash)
+      const payload = stored === undefined || witness ? stored : encodeBlock(withoutWitness(decodeBlock(stored)))
+      served = payload === undefined ? undefined : { hash, witness, payload }
+      return step({ type: 'blockRead', peer, hash, payload })
+    }
+    step({ type: 'blockRead', peer, hash, payload: served.payload })
   }
 
   const readFilters = async (peer: number, query: FilterQuery): Promise<void> =>
