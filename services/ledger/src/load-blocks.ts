@@ -7,7 +7,7 @@ import { basename, dirname, resolve } from 'node:path'
 import { DecodeError } from '@leyden/codec'
 import { blockHash, decodeBlock, type Block, type BlockHash } from '@leyden/bitcoin'
 import type { Log } from '@leyden/runtime'
-import { scanRecords } from './block-files.ts'
+import { recordMagic, scanRecords } from './block-files.ts'
 import { diskDirectory } from './directory.ts'
 import type { LedgerEngine } from './engine.ts'
 
@@ -44,7 +44,7 @@ export const loadBlocks = async (engine: LedgerEngine, file: string, log: Log): 
     if (outstanding.length >= MAX_OUTSTANDING) await outstanding.shift()
   }
   try {
-    for await (const { bytes } of scanRecords(directory, basename(path), engine.network.magic)) {
+    for await (const { bytes } of scanRecords(directory, basename(path), recordMagic(engine.network))) {
       const block = decode(bytes)
       if (block === undefined) {
         broken++

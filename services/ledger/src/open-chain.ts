@@ -2,7 +2,7 @@
  * Opening the chain of a store: what it says of itself, its block files, the tree of headers, the mempool of the last run. After a
  * crash, what is stored beyond the tip is connected here.
  */
-import type { BlockHash, Txid } from '@leyden/bitcoin'
+import { encodeBlock, type BlockHash, type Txid } from '@leyden/bitcoin'
 import { bestStored, createHeaderTree, createScriptCache, restoreEntry, type BlockFees, type HeaderEntry } from '@leyden/ledger'
 import { blockFileNumbers, openBlockFiles, recordMagic } from './block-files.ts'
 import { openIndexes } from './chain-indexes.ts'
@@ -39,6 +39,8 @@ export const openChain = async (options: ChainOptions): Promise<Chain> => {
     { directory, magic: recordMagic(network), maxFileBytes: options.maxFileBytes },
     await readFiles(store),
   )
+  // As bitcoind does: programs that read its files expect the genesis block to stand first.
+  if (files.facts.size === 0) files.appendBlock(tree.genesis.hash, 0, encodeBlock(network.genesis))
   const fees = new Map<BlockHash, BlockFees>()
   const stored = new Map<BlockHash, StoredBlock>()
   let nextOrder = 1

@@ -71,8 +71,22 @@ const indexFiles = async (store: Store, directory: Directory, network: Network, 
   let batch: Write[] = []
   let order = 0
   let files = 0
+  const count = ({ file, offset, length }: Place, height: number): void => {
+    const before = facts.get(file)
+    facts.set(file, {
+      blockBytes: Math.max(before?.blockBytes ?? 0, offset + length + RECORD_OVERHEAD - 8),
+      undoBytes: 0,
+      blocks: (before?.blocks ?? 0) + 1,
+      lowest: Math.min(before?.lowest ?? height, height),
+      highest: Math.max(before?.highest ?? 0, height),
+    })
+  }
   const place = async (found: Found): Promise<HeaderEntry | undefined> => {
     const { hash, header, transactions, place } = found
+    if (hash === tree.genesis.hash) {
+      count(place, 0)
+      return undefined
+    }
     if (tree.entries.has(hash)) return undefined
     const entry = placeHeader(tree, header, ANY_TIME)
     if (isViolation(entry)) {
@@ -84,15 +98,7 @@ const indexFiles = async (store: Store, directory: Directory, network: Network, 
     entry.stored = true
     entry.order = ++order
     addHeader(tree, entry)
-    const { file, offset, length } = place
-    const before = facts.get(file)
-    facts.set(file, {
-      blockBytes: Math.max(before?.blockBytes ?? 0, offset + length + RECORD_OVERHEAD - 8),
-      undoBytes: 0,
-      blocks: (before?.blocks ?? 0) + 1,
-      lowest: Math.min(before?.lowest ?? entry.height, entry.height),
-      highest: Math.max(before?.highest ?? 0, entry.height),
-    })
+    count(place, entry.height)
     batch.push(headerWrite(entry, { stored: true, failed: 'none', order, at: { transactions, block: place } }))
     if (batch.length >= BATCH) {
       await store.write(batch)

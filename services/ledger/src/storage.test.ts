@@ -405,7 +405,7 @@ describe('a disk for block files', () => {
     const engine = await open(one)
     await engine.generateToAddress(10, ANYONE)
     const bytes = one.files.contents('blk00000.dat') as Uint8Array
-    bytes[100]! ^= 1
+    bytes[400]! ^= 1
     await expect(engine.blockByHash(hashAt(engine, 1))).rejects.toThrow(/blk00000\.dat.*is not what was written/)
     await engine.generateToAddress(1, ANYONE)
     expect(engine.tip().height).toBe(11)
