@@ -154,6 +154,11 @@ describe('blocks', () => {
     // Too far ahead of all that is under way.
     w.say(1, { type: 'block', block: blockOf(headers[699]!) })
     expect(w.take().filter(({ type }) => type === 'takeBlock')).toHaveLength(0)
+    // What stands on a block that is missing moves no tip.
+    const [missing, ...others] = headersOf(w, 400, 5)
+    w.chain.add(missing!)
+    for (const header of others) w.say(1, { type: 'block', block: blockOf(header) })
+    expect(w.take().filter(({ type }) => type === 'takeBlock')).toHaveLength(287)
   })
 
   it('wait in their connection while the chain has no room for more', () => {

@@ -183,8 +183,12 @@ export const relaxStalling = (peering: Peering): void => {
 /** Whether a block that nobody asked for is worth taking: it may become the tip, and soon. */
 const isWelcome = ({ ports: { chain }, blocksTaking }: Peering, entry: ChainEntry): boolean => {
   const tip = chain.tip()
-  // Those that are being taken may move the tip before this one's turn; one that was here and is pruned is not wanted again.
-  const furthest = tip.height + blocksTaking.size + MAX_AHEAD
+  // What it stands on and is being taken moves the tip before this one's turn, if it is whole down to the chain.
+  let below = entry.parent
+  while (below !== undefined && blocksTaking.has(below.hash)) below = below.parent
+  const underWay = below !== undefined && chain.isComplete(below) ? entry.height - below.height - 1 : 0
+  const furthest = tip.height + underWay + MAX_AHEAD
+  // One that was here and is pruned is not wanted again.
   return (
     !chain.isComplete(entry) &&
     entry.chainWork >= tip.chainWork &&

@@ -254,7 +254,7 @@ export const chainMethods: Methods = {
     async run({ engine }, args) {
       const outpoint = { txid: args.txid(0), vout: args.int(1) }
       const withMempool = args.bool(2, true)
-      if (outpoint.vout < 0) throw new RpcError(RPC.invalidParameter, 'Invalid parameter, vout cannot be negative')
+      if (outpoint.vout < 0 || outpoint.vout > 0xffff_ffff) throw new RpcError(RPC.misc, 'JSON integer out of range')
       const { pool } = engine
       if (withMempool && pool.spenders.has(outpointKey(outpoint))) return null
       const confirmed = await engine.coin(outpoint)
