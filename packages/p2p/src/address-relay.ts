@@ -27,9 +27,9 @@ const CACHE_SPREAD_MS = 6 * 3_600_000
 const ADDR_FETCH_TIMEOUT_MS = 10 * SEND_INTERVAL_MS
 
 /** Whether addresses go over this connection; from now on they do, if they may. */
-export const setUpAddressRelay = (peer: PeerState): boolean => {
+export const setUpAddressRelay = ({ ports }: Peering, peer: PeerState): boolean => {
   if (peer.type === 'block-relay-only') return false
-  peer.addressRelay ??= createAddressRelay()
+  peer.addressRelay ??= createAddressRelay(ports.random)
   return true
 }
 
@@ -84,7 +84,7 @@ const refill = (peer: PeerState, now: number): void => {
 export const receiveAddresses = (peering: Peering, peer: PeerState, message: MessageOf<'addr'> | MessageOf<'addrv2'>): void => {
   const { ports } = peering
   const { type, addresses, count } = message
-  if (!setUpAddressRelay(peer)) return note(peering, `ignoring ${type} message from ${peer.type} peer=${peer.id}`)
+  if (!setUpAddressRelay(peering, peer)) return note(peering, `ignoring ${type} message from ${peer.type} peer=${peer.id}`)
   if (count > MAX_ADDRESSES) return misbehaving(peering, peer, `${type} message size = ${count}`)
   const relay = peer.addressRelay as AddressRelay
   const now = Math.floor(ports.now() / 1000)
@@ -146,7 +146,7 @@ const sampleFor = (peering: Peering, peer: PeerState): readonly TimedAddress[] =
 export const receiveGetAddr = (peering: Peering, peer: PeerState): void => {
   // Asked over connections that we made, we would tell the other which addresses it told us of: it could follow us.
   if (!isInbound(peer)) return note(peering, `Ignoring "getaddr" from ${peer.type} connection. peer=${peer.id}`)
-  setUpAddressRelay(peer)
+  setUpAddressRelay(peering, peer)
   if (peer.gotGetAddr) return note(peering, `Ignoring repeated "getaddr". peer=${peer.id}`)
   peer.gotGetAddr = true
   const relay = peer.addressRelay as AddressRelay

@@ -80,14 +80,15 @@ const receiveVersion = (peering: Peering, peer: PeerState, message: MessageOf<'v
     send(peering, peer, { type: 'sendaddrv2' })
   }
   const offersBloom = (peer.ourServices & SERVICE.bloom) !== 0n
-  if (peer.type !== 'block-relay-only' && peer.type !== 'feeler' && (relay || offersBloom)) peer.txRelay = createTxRelay(relay)
+  if (peer.type !== 'block-relay-only' && peer.type !== 'feeler' && (relay || offersBloom))
+    peer.txRelay = createTxRelay(relay, peering.ports.random)
   send(peering, peer, { type: 'verack' })
   peer.preferredDownload =
     (!isInbound(peer) || may(peer, 'noban')) &&
     peer.type !== 'addr-fetch' &&
     (services & (SERVICE.network | SERVICE.networkLimited)) !== 0n
   if (!isInbound(peer)) {
-    if (setUpAddressRelay(peer)) {
+    if (setUpAddressRelay(peering, peer)) {
       send(peering, peer, { type: 'getaddr' })
       peer.saidGetAddr = true
       peer.addressTokens += MAX_ADDRESSES_OF_GETADDR

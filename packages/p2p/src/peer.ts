@@ -7,7 +7,7 @@ import type { BlockHash, BlockHeader } from '@leyden/bitcoin'
 import type { InvItem, Version } from './message.ts'
 import type { Endpoint, TimedAddress } from './net-address.ts'
 import type { Presync } from './presync.ts'
-import { createRecent, type Recent } from './recent.ts'
+import { createRecentFilter, type Recent } from './recent.ts'
 
 export type ConnectionType = 'inbound' | 'outbound-full-relay' | 'manual' | 'feeler' | 'block-relay-only' | 'addr-fetch'
 
@@ -187,9 +187,9 @@ export const createPeer = (options: PeerOptions): PeerState => ({
 const MAX_KNOWN_TRANSACTIONS = 50_000
 const MAX_KNOWN_ADDRESSES = 5000
 
-export const createTxRelay = (relays: boolean): TxRelay => ({
+export const createTxRelay = (relays: boolean, random: () => number): TxRelay => ({
   relays,
-  known: createRecent(MAX_KNOWN_TRANSACTIONS),
+  known: createRecentFilter(MAX_KNOWN_TRANSACTIONS, random),
   toSend: new Set(),
   wantsMempool: false,
   nextInvAt: 0,
@@ -197,8 +197,8 @@ export const createTxRelay = (relays: boolean): TxRelay => ({
   feeFilterPerKvb: 0n,
 })
 
-export const createAddressRelay = (): AddressRelay => ({
-  known: createRecent(MAX_KNOWN_ADDRESSES),
+export const createAddressRelay = (random: () => number): AddressRelay => ({
+  known: createRecentFilter(MAX_KNOWN_ADDRESSES, random),
   toSend: [],
   nextSendAt: 0,
   nextOwnAt: 0,

@@ -12,7 +12,7 @@ import type { Outgoing } from './message.ts'
 import type { Endpoint, TimedAddress } from './net-address.ts'
 import { createOrphanage, type Orphanage } from './orphanage.ts'
 import { may, type ChainEntry, type PeerState } from './peer.ts'
-import { createRecent, type Recent } from './recent.ts'
+import { createRecentFilter, type Recent } from './recent.ts'
 import { createTxRequests, type TxRequests } from './tx-request.ts'
 
 /** Headers that broke a rule, with Bitcoin Core's reason. */
@@ -181,9 +181,9 @@ export const createPeering = (ports: PeeringPorts, settings: PeeringSettings): P
   effects: [],
   requests: createTxRequests(ports.random),
   orphanage: createOrphanage(settings.maxOrphans),
-  rejects: createRecent(MAX_REJECTS),
-  reconsiderable: createRecent(MAX_REJECTS),
-  confirmed: createRecent(MAX_CONFIRMED),
+  rejects: createRecentFilter(MAX_REJECTS, ports.random),
+  reconsiderable: createRecentFilter(MAX_REJECTS, ports.random),
+  confirmed: createRecentFilter(MAX_CONFIRMED, ports.random),
   blocksInFlight: new Map(),
   blocksTaking: new Set(),
   stallingTimeout: STALLING_TIMEOUT_MS,
