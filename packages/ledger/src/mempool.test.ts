@@ -1,11 +1,10 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import * as fc from 'fast-check'
-import { buildScript, networks, OP, outpointKey, p2wshOf, Sat, txid, wtxid, type Outpoint, type Tx } from '@leyden/bitcoin'
+import { buildScript, OP, outpointKey, p2wshOf, Sat, txid, wtxid, type Outpoint, type Tx } from '@leyden/bitcoin'
 import { acceptPackage, testTogether } from './accept-package.ts'
-import { acceptTransaction, coinsOfInterest, type AcceptContext, type Verdict } from './accept.ts'
+import { acceptTransaction } from './accept.ts'
 import { minFeeratePerKvb, trimMempool } from './mempool-room.ts'
 import {
-  createMempool,
   inOrder,
   linkChildren,
   prioritise,
@@ -14,56 +13,36 @@ import {
   withDescendants,
   type Mempool,
   type MempoolEntry,
+  type MempoolListener,
 } from './mempool.ts'
-import { DEFAULT_POLICY } from './policy.ts'
-import { grow, outputOf, pay, toyChain, TRUE_SCRIPT, type ToyChain } from './testing.ts'
+import type { MempoolPolicy } from './policy.ts'
+import { grow, NOW, outputOf, pay, told, toyChain, toyPool, TRUE_SCRIPT, type ToyChain, type ToyPool } from './testing.ts'
 
 const SUBSIDY = 5_000_000_000n
-const NOW = 1_700_000_000
 
+let toy: ToyPool
 let chain: ToyChain
 let pool: Mempool
-/** Coinbases that may be spent, and one that may not. */
-let ripe: Tx[]
-const context = (transactions: readonly Tx[], extra: Partial<AcceptContext> = {}): AcceptContext => ({
-  network: networks.regtest,
-  tip: chain.tip,
-  view: new Map(
-    coinsOfInterest(transactions).flatMap((outpoint) => {
-      const coin = chain.coins.get(outpointKey(outpoint))
-      return coin === undefined ? [] : [[outpointKey(outpoint), coin] as const]
-    }),
-  ),
-  now: NOW,
-  ...extra,
-})
-const told = (verdict: Verdict | undefined): string =>
-  verdict?.status === 'rejected' ? verdict.rejection.reason : verdict === undefined ? 'unjudged' : 'ok'
-const judge = (tx: Tx, extra: Partial<AcceptContext> = {}): string =>
-  told(acceptTransaction(pool, tx, context([tx], { ...extra, testOnly: true })))
-const add = (tx: Tx, extra: Partial<AcceptContext> = {}): Tx => {
-  const verdict = acceptTransaction(pool, tx, context([tx], extra))
-  if (verdict.status === 'rejected') throw new Error(`${verdict.rejection.reason} ${verdict.rejection.detail ?? ''}`)
-  return tx
-}
-const entryOf = (tx: Tx): MempoolEntry => pool.entries.get(txid(tx)) as MempoolEntry
+/** Coinbases that may be spent. */
+let ripe: readonly Tx[]
+const context: ToyPool['context'] = (transactions, extra) => toy.context(transactions, extra)
+const judge: ToyPool['judge'] = (tx, extra) => toy.judge(tx, extra)
+const add: ToyPool['add'] = (tx, extra) => toy.add(tx, extra)
+const entryOf: ToyPool['entryOf'] = (tx) => toy.entryOf(tx)
+const spend: ToyPool['spend'] = (...args) => toy.spend(...args)
+const chainOn: ToyPool['on'] = (...args) => toy.on(...args)
 const ids = (): string[] => inOrder(pool.entries.values()).map((entry) => entry.txid)
-/** Spends coinbase `n` and pays a fee. */
-const spend = (n: number, fee: bigint | number, fields: Parameters<typeof pay>[2] = {}, outputs = 1): Tx => {
-  const left = SUBSIDY - BigInt(fee)
-  const share = left / BigInt(outputs)
-  const amounts = Array.from({ length: outputs }, (_, i) => (i === 0 ? left - share * BigInt(outputs - 1) : share))
-  return pay([outputOf(ripe[n]!)], amounts, fields)
+/** Begins again with an empty pool. */
+const begin = (policy: Partial<MempoolPolicy> = {}): void => {
+  toy = toyPool(base, baseCoinbases, policy)
+  ;({ chain, pool } = toy)
 }
-const chainOn = (parent: Tx, fee: bigint | number, vout = 0, fields: Parameters<typeof pay>[2] = {}): Tx =>
-  pay([outputOf(parent, vout)], [parent.outputs[vout]!.value - BigInt(fee)], fields)
 
 const base = toyChain()
 const baseCoinbases = grow(base, 140)
 beforeEach(() => {
-  chain = { ...base, coins: new Map(base.coins) }
+  begin()
   ripe = baseCoinbases.slice(0, 41)
-  pool = createMempool()
 })
 
 describe('a transaction', () => {
@@ -327,18 +306,16 @@ describe('a connected block', () => {
 
 describe('room', () => {
   it('is made by letting the cheapest packages go, and asking more of newcomers', () => {
-    const policy = { ...DEFAULT_POLICY }
-    pool = createMempool(policy)
     for (let n = 0; n < 5; n++) add(spend(n, 1000 * (n + 1)))
     const [cheap] = [...pool.entries.values()]
-    Object.assign(policy, { maxBytes: pool.memory - 1 })
+    Object.assign(pool.policy, { maxBytes: pool.memory - 1 })
     expect(trimMempool(pool, NOW).map((entry) => entry.txid)).toEqual([cheap!.txid])
     const price = Math.floor(1_000_000 / cheap!.vsize) + 1000
     expect(minFeeratePerKvb(pool, NOW)).toBe(price)
     expect(judge(spend(0, 1000))).toBe('mempool min fee not met')
     // The price stays until a block comes, then it halves: here every three hours, for the pool is nearly empty.
     expect(minFeeratePerKvb(pool, NOW + 10_000_000)).toBe(price)
-    Object.assign(policy, { maxBytes: 300_000_000 })
+    Object.assign(pool.policy, { maxBytes: 300_000_000 })
     removeForBlock(pool, [], NOW)
     expect(minFeeratePerKvb(pool, NOW + 3 * 3600)).toBe(Math.round(price / 2))
     expect(minFeeratePerKvb(pool, NOW + 48 * 3600)).toBe(1000)
@@ -346,22 +323,18 @@ describe('room', () => {
   })
 
   it('is not made by letting a poor parent of a rich child go', () => {
-    const policy = { ...DEFAULT_POLICY }
-    pool = createMempool(policy)
     const parent = add(spend(0, 200))
     const child = add(chainOn(parent, 50_000))
     const middle = add(spend(1, 1000))
-    Object.assign(policy, { maxBytes: pool.memory - 1 })
+    Object.assign(pool.policy, { maxBytes: pool.memory - 1 })
     trimMempool(pool, NOW)
     expect(pool.entries.has(txid(middle))).toBe(false)
     expect(ids()).toEqual([txid(parent), txid(child)])
   })
 
   it('refuses a newcomer that would be the first to go', () => {
-    const policy = { ...DEFAULT_POLICY }
-    pool = createMempool(policy)
     for (let n = 0; n < 3; n++) add(spend(n, 5000))
-    Object.assign(policy, { maxBytes: pool.memory })
+    Object.assign(pool.policy, { maxBytes: pool.memory })
     expect(told(acceptTransaction(pool, spend(4, 1000), context([spend(4, 1000)])))).toBe('mempool full')
     expect(pool.entries.size).toBe(3)
   })
@@ -417,7 +390,7 @@ describe('the pool as a whole', () => {
     const step = fc.record({ coin: fc.nat(5), fee: fc.integer({ min: 100, max: 60_000 }), on: fc.nat(20), what: fc.nat(11) })
     fc.assert(
       fc.property(fc.array(step, { maxLength: 30 }), (steps) => {
-        pool = createMempool()
+        begin()
         for (const [at, { coin, fee, on, what }] of steps.entries()) {
           const entries = [...pool.entries.values()]
           const parent = entries[on % Math.max(1, entries.length)]
@@ -464,10 +437,11 @@ describe('the pool as a whole', () => {
 
   it('tells of every change, with a number that counts them', () => {
     const changes: string[] = []
-    pool = createMempool(DEFAULT_POLICY, {
+    const listener: MempoolListener = {
       added: (entry, sequence) => void changes.push(`${sequence} + ${entry.fee}`),
       removed: (entry, reason, sequence) => void changes.push(`${sequence} - ${entry.fee} ${reason}`),
-    })
+    }
+    Object.assign(pool, { listener })
     const first = add(spend(0, 1000))
     add(chainOn(first, 2000))
     add(spend(0, 9000))

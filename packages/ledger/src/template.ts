@@ -1,7 +1,8 @@
 /**
  * Which transactions the next block takes: by fee rate of a transaction together with what it stands on and is not yet taken.
  * Bitcoin Core 28.1 node/miner.cpp, addPackageTxs.
- * The pool's sums give every package its first rank in one sort; only what stands on something taken is ranked again.
+ * The pool's sums give every package its first rank, and only what stands on something taken is ranked again: the time is that of a
+ * heap over the pool and a walk over what is chosen.
  */
 import { isFinalTx } from '@leyden/bitcoin'
 import { feeForVsize } from './fee-rate.ts'
@@ -48,30 +49,39 @@ const packageOf = (entry: MempoolEntry): Package => {
 
 const better = (a: Package, b: Package): boolean => (a.rank === b.rank ? a.entry.txid < b.entry.txid : a.rank > b.rank)
 
-/** Packages that have changed, best first. An older rank of the same entry stays behind and is skipped when it comes up. */
-class Changed {
-  readonly #current = new Map<MempoolEntry, Package>()
-  readonly #heap: Package[] = []
+/** Packages, best first. One whose rank has changed is put in again: the older stays behind and is skipped when it comes up. */
+class Ranking {
+  readonly #heap: Package[]
+  /** What is in force of an entry that is still to be placed. */
+  readonly #current: Map<MempoolEntry, Package>
 
-  has(entry: MempoolEntry): boolean {
-    return this.#current.has(entry)
+  constructor(packages: readonly Package[]) {
+    this.#heap = [...packages]
+    this.#current = new Map(packages.map((item) => [item.entry, item]))
+    for (let at = (packages.length >> 1) - 1; at >= 0; at--) this.#down(this.#heap[at] as Package, at)
   }
 
-  get best(): Package | undefined {
+  /** Takes the best out; undefined when nothing is left. */
+  next(): Package | undefined {
     for (let top = this.#heap[0]; top !== undefined; top = this.#heap[0]) {
-      if (this.#current.get(top.entry) === top) return top
-      this.#pop()
+      const last = this.#heap.pop() as Package
+      if (this.#heap.length > 0) this.#down(last, 0)
+      if (this.#current.get(top.entry) !== top) continue
+      this.#current.delete(top.entry)
+      return top
     }
     return undefined
   }
 
-  delete(entry: MempoolEntry): void {
+  /** It is in the block. */
+  drop(entry: MempoolEntry): void {
     this.#current.delete(entry)
   }
 
-  /** `taken` is in the block: this entry no longer has to pay for it. */
-  discount(entry: MempoolEntry, taken: MempoolEntry): void {
-    const { fee, vsize, sigopCost } = this.#current.get(entry) ?? packageOf(entry)
+  /** `taken` is in the block: this entry no longer has to pay for it. `failed`: it was passed over before, and comes again. */
+  discount(entry: MempoolEntry, taken: MempoolEntry, failed: Map<MempoolEntry, Package>): void {
+    const { fee, vsize, sigopCost } = (this.#current.get(entry) ?? failed.get(entry)) as Package
+    failed.delete(entry)
     const left = {
       entry,
       fee: fee - taken.modifiedFee,
@@ -80,11 +90,11 @@ class Changed {
     }
     const changed = { ...left, rank: rankOf(left) }
     this.#current.set(entry, changed)
-    this.#push(changed)
+    this.#up(changed, this.#heap.length)
   }
 
-  #push(item: Package): void {
-    let at = this.#heap.length
+  #up(item: Package, from: number): void {
+    let at = from
     while (at > 0) {
       const above = (at - 1) >> 1
       const parent = this.#heap[above] as Package
@@ -95,20 +105,19 @@ class Changed {
     this.#heap[at] = item
   }
 
-  #pop(): void {
-    const last = this.#heap.pop() as Package
-    if (this.#heap.length === 0) return
-    let at = 0
+  #down(item: Package, from: number): void {
+    const { length } = this.#heap
+    let at = from
     for (;;) {
       let below = 2 * at + 1
-      if (below >= this.#heap.length) break
-      if (below + 1 < this.#heap.length && better(this.#heap[below + 1] as Package, this.#heap[below] as Package)) below++
+      if (below >= length) break
+      if (below + 1 < length && better(this.#heap[below + 1] as Package, this.#heap[below] as Package)) below++
       const child = this.#heap[below] as Package
-      if (!better(child, last)) break
+      if (!better(child, item)) break
       this.#heap[at] = child
       at = below
     }
-    this.#heap[at] = last
+    this.#heap[at] = item
   }
 }
 
@@ -119,44 +128,33 @@ export const chooseTransactions = (
   { maxWeight, minFeeratePerKvb }: TemplateLimits = DEFAULT_TEMPLATE_LIMITS,
 ): BlockChoice => {
   const most = Math.min(Math.max(maxWeight, COINBASE_WEIGHT), DEFAULT_BLOCK_MAX_WEIGHT)
-  const ranked = [...pool.entries.values()].map(packageOf).sort((a, b) => (better(a, b) ? -1 : 1))
-  const changed = new Changed()
+  const ranking = new Ranking([...pool.entries.values()].map(packageOf))
   const taken = new Set<MempoolEntry>()
-  const failed = new Set<MempoolEntry>()
+  const failed = new Map<MempoolEntry, Package>()
   let weight = COINBASE_WEIGHT
   let sigops = COINBASE_SIGOPS_COST
   let fees = 0n
   let misfits = 0
-  let next = 0
-  for (;;) {
-    const fresh = ranked[next]
-    if (fresh !== undefined && (changed.has(fresh.entry) || taken.has(fresh.entry) || failed.has(fresh.entry))) {
-      next++
-      continue
-    }
-    const again = changed.best
-    const best = again !== undefined && (fresh === undefined || better(again, fresh)) ? again : fresh
-    if (best === undefined) break
-    if (best === fresh) next++
+  for (let best = ranking.next(); best !== undefined; best = ranking.next()) {
     if (best.fee < feeForVsize(minFeeratePerKvb, best.vsize)) break
     const fits = weight + 4 * best.vsize < most && sigops + best.sigopCost < MAX_SIGOPS_COST
     const members = fits ? [...withAncestors([best.entry])].filter((entry) => !taken.has(entry)) : []
     if (!fits || !members.every(({ tx }) => isFinalTx(tx, place.height, place.medianTimePast))) {
-      changed.delete(best.entry)
-      failed.add(best.entry)
+      failed.set(best.entry, best)
       if (!fits && ++misfits > MAX_MISFITS && weight > most - COINBASE_WEIGHT) break
       continue
     }
     misfits = 0
     for (const entry of inOrder(members)) {
       taken.add(entry)
-      changed.delete(entry)
+      ranking.drop(entry)
       weight += entry.weight
       sigops += entry.sigopCost
       fees += entry.fee
     }
     for (const entry of members)
-      for (const descendant of withDescendants(entry.children)) if (!taken.has(descendant)) changed.discount(descendant, entry)
+      for (const descendant of withDescendants(entry.children))
+        if (!taken.has(descendant)) ranking.discount(descendant, entry, failed)
   }
   return { entries: [...taken], fees, weight }
 }

@@ -18,10 +18,13 @@ import {
   type Outpoint,
   type Tx,
 } from '@leyden/bitcoin'
+import { acceptTransaction, coinsOfInterest, type AcceptContext, type Verdict } from './accept.ts'
 import { coinsNeeded, type CoinChanges, type Undo } from './coin.ts'
 import { checkBlockBody, connectBlock, disconnectBlock, type ConnectedBlock } from './connect.ts'
 import { addHeader, createHeaderTree, placeHeader, type HeaderEntry, type HeaderTree } from './header-tree.ts'
+import { createMempool, type Mempool, type MempoolEntry } from './mempool.ts'
 import { buildBlock, findNonce } from './miner.ts'
+import { DEFAULT_POLICY, type MempoolPolicy } from './policy.ts'
 import { isViolation, type BlockViolation } from './violation.ts'
 
 /** Script that any witness of it alone satisfies. */
@@ -144,4 +147,60 @@ export const grow = (chain: ToyChain, count: number, transactions: readonly Tx[]
     coinbases.push(block.transactions[0] as Tx)
   }
   return coinbases
+}
+
+export const NOW = 1_700_000_000
+const SUBSIDY = 5_000_000_000n
+
+/** A mempool on a chain with coinbases that may be spent. */
+export type ToyPool = {
+  readonly chain: ToyChain
+  readonly pool: Mempool
+  context(transactions: readonly Tx[], extra?: Partial<AcceptContext>): AcceptContext
+  /** The reason of a refusal, or `ok`; nothing changes. */
+  judge(tx: Tx, extra?: Partial<AcceptContext>): string
+  /** Takes a transaction. Throws when it is refused. */
+  add(tx: Tx, extra?: Partial<AcceptContext>): Tx
+  entryOf(tx: Tx): MempoolEntry
+  /** Spends coinbase `n` and pays a fee. */
+  spend(n: number, fee: bigint | number, fields?: Parameters<typeof pay>[2], outputs?: number): Tx
+  /** Spends an output and pays a fee. */
+  on(parent: Tx, fee: bigint | number, vout?: number, fields?: Parameters<typeof pay>[2]): Tx
+}
+
+/** What a verdict says in a word. */
+export const told = (verdict: Verdict | undefined): string =>
+  verdict?.status === 'rejected' ? verdict.rejection.reason : verdict === undefined ? 'unjudged' : 'ok'
+
+/** `from`: a chain that has grown, and its coinbases; it does not change. */
+export const toyPool = (from: ToyChain, coinbases: readonly Tx[], policy: Partial<MempoolPolicy> = {}): ToyPool => {
+  const chain = { ...from, coins: new Map(from.coins) }
+  const pool = createMempool({ ...DEFAULT_POLICY, ...policy })
+  const context = (transactions: readonly Tx[], extra: Partial<AcceptContext> = {}): AcceptContext => ({
+    network: chain.network,
+    tip: chain.tip,
+    view: viewOf(chain.coins, coinsOfInterest(transactions)),
+    now: NOW,
+    ...extra,
+  })
+  return {
+    chain,
+    pool,
+    context,
+    judge: (tx, extra = {}) => told(acceptTransaction(pool, tx, context([tx], { ...extra, testOnly: true }))),
+    add(tx, extra = {}) {
+      const verdict = acceptTransaction(pool, tx, context([tx], extra))
+      if (verdict.status === 'rejected') throw new Error(`${verdict.rejection.reason} ${verdict.rejection.detail ?? ''}`)
+      return tx
+    },
+    entryOf: (tx) => pool.entries.get(txid(tx)) as MempoolEntry,
+    spend(n, fee, fields = {}, outputs = 1) {
+      const left = SUBSIDY - BigInt(fee)
+      const share = left / BigInt(outputs)
+      const amounts = Array.from({ length: outputs }, (_, i) => (i === 0 ? left - share * BigInt(outputs - 1) : share))
+      return pay([outputOf(coinbases[n] as Tx)], amounts, fields)
+    },
+    on: (parent, fee, vout = 0, fields = {}) =>
+      pay([outputOf(parent, vout)], [(parent.outputs[vout]?.value ?? 0n) - BigInt(fee)], fields),
+  }
 }
