@@ -151,8 +151,9 @@ export const openBlockFiles = async (options: BlockFilesOptions, known: Readonly
     },
     size: () => [...facts.values()].reduce((sum, { blockBytes, undoBytes }) => sum + blockBytes + undoBytes, 0),
     appendBlock(hash, height, bytes) {
-      const full = (facts.get(current)?.blockBytes ?? 0) + bytes.length + RECORD_OVERHEAD > maxFileBytes
-      if (full && facts.has(current)) current++
+      // Checksums are not counted: so a file ends with the block with which bitcoind's would.
+      const { blockBytes, blocks } = facts.get(current) ?? EMPTY
+      if (blocks > 0 && blockBytes - TAIL_BYTES * blocks + bytes.length + HEAD_BYTES >= maxFileBytes) current++
       const before = facts.get(current) ?? EMPTY
       const place = append('block', current, before.blockBytes, hash, bytes)
       facts.set(current, {

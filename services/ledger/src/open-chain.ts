@@ -3,7 +3,15 @@
  * crash, what is stored beyond the tip is connected here.
  */
 import { encodeBlock, type BlockHash, type Txid } from '@leyden/bitcoin'
-import { bestStored, createHeaderTree, createScriptCache, restoreEntry, type BlockFees, type HeaderEntry } from '@leyden/ledger'
+import {
+  ancestorAt,
+  bestStored,
+  createHeaderTree,
+  createScriptCache,
+  restoreEntry,
+  type BlockFees,
+  type HeaderEntry,
+} from '@leyden/ledger'
 import { blockFileNumbers, openBlockFiles, recordMagic } from './block-files.ts'
 import { openIndexes } from './chain-indexes.ts'
 import {
@@ -101,6 +109,7 @@ export const openChain = async (options: ChainOptions): Promise<Chain> => {
   gatherLoose(chain)
   if (options.persistMempool) await loadPool(chain)
   await activate(chain)
+  checkIndexes(chain)
   settle(chain)
   await flush(chain)
   log.info({ height: tipOf(chain).height, hash: tipOf(chain).hash, mempool: chain.pool.entries.size }, 'chain open')
@@ -135,6 +144,18 @@ const loadPool = async (chain: Chain): Promise<void> => {
     rows.flatMap(({ tx, time }) => (tx === undefined ? [] : [{ tx, time }])),
   )
   for (const row of rows) if (row.unbroadcast && chain.pool.entries.has(row.txid)) chain.pool.unbroadcast.add(row.txid)
+}
+
+/** An index that is behind needs the blocks that it has not had. */
+const checkIndexes = (chain: Chain): void => {
+  for (const { name, best } of chain.indexes) {
+    const next = ancestorAt(tipOf(chain), best.height + 1) ?? best
+    if (best !== tipOf(chain) && chain.stored.get(next.hash)?.undo === undefined)
+      throw new StoreMismatch(
+        `${name} best block of the index goes beyond pruned data. ` +
+          'Please disable the index or reindex (which will download the whole blockchain again)',
+      )
+  }
 }
 
 /** Marks a fresh store as this network's, and takes away what is to be built again. Throws StoreMismatch when it is another's, or fresh beside block files that are not. */

@@ -162,7 +162,7 @@ describe('pruning', () => {
     expect(last).toBeLessThanOrEqual(500 - 288)
     expect(last).toBeGreaterThan(150)
     await engine.close()
-    const again = await open(one, { pruning: 'manual' })
+    const again = await open(one, { pruning: 'manual', indexes: [] })
     expect(again.storage().prunedHeight).toBe(last)
     expect(await blockAt(again, last + 1)).toMatchObject({ header: entryAt(again, last + 1).header })
     await again.generateToAddress(3, ANYONE)
@@ -196,6 +196,16 @@ describe('pruning', () => {
     expect(engine.tip().height).toBe(451)
   })
 
+  it('an index that has not had what is gone is refused, one that is in step is not', async () => {
+    const [engine, one] = await pruned('manual', 450)
+    await engine.prune(450)
+    await engine.close()
+    const late = open(one, { pruning: 'manual', indexes: ['coinstatsindex'] })
+    await expect(late).rejects.toThrow('coinstatsindex best block of the index goes beyond pruned data')
+    const again = await open(one, { pruning: 'manual', indexes: ['basic block filter index'] })
+    expect(again.indexes()).toEqual([{ name: 'basic block filter index', height: 450, synced: true }])
+  })
+
   it('a crash between the rows and the files leaves files that the next start deletes', async () => {
     const [engine, one] = await pruned('manual', 450)
     const before = one.files.names()
@@ -203,7 +213,7 @@ describe('pruning', () => {
     void engine.prune(450)
     await new Promise((resolve) => setTimeout(resolve, 20))
     expect(one.files.names()).toEqual(before)
-    const again = await open(one, { pruning: 'manual' })
+    const again = await open(one, { pruning: 'manual', indexes: [] })
     expect(again.storage().prunedHeight).toBeGreaterThan(0)
     expect(one.files.names().length).toBeLessThan(before.length)
     expect(again.tip().height).toBe(450)
