@@ -41,7 +41,8 @@ export const peerOptionsOf = (config: LedgerConfig, network: Network): Chosen =>
     grants: grantsOf(config),
     buffers: { receiveBytes: config.maxReceiveBuffer * 1000, sendBytes: config.maxSendBuffer * 1000 },
     usesAddressBook: findsPeers,
-    usesSeeds: findsPeers && config.dnsSeed,
+    // The seeds know the nodes of the public networks only.
+    usesSeeds: findsPeers && config.dnsSeed && config.signetChallenge === undefined && config.networkFile === undefined,
     isNetworkActive: config.networkActive,
     deterministicBook: config.testOptions.includes('addrman'),
     cjdns: config.cjdnsReachable,
