@@ -20,7 +20,7 @@ import {
   type Tx,
   type TxOutput,
 } from '@leyden/bitcoin'
-import { pendingSpends, type FailedScript, type ScriptChecks } from '@leyden/ledger'
+import { pendingSpends, type FailedScript, type ScriptChecks, type SpendingTx } from '@leyden/ledger'
 
 /** Words at the start of the memory, then those of the transactions, then those of the pieces, then the bytes. */
 const NEXT = 0
@@ -51,6 +51,8 @@ export type ScriptJob = {
   readonly bytes: Uint8Array
   /** The transaction last worked on: a large one is cut into many pieces. */
   loaded: Loaded | undefined
+  /** In the thread that made the job: the transactions themselves, so that it need not decode them. */
+  readonly spends: readonly SpendingTx[] | undefined
 }
 
 /** How many inputs there are to check. */
@@ -58,13 +60,17 @@ export const inputsToCheck = ({ block, pending }: ScriptChecks): number =>
   pending.reduce((n, index) => n + (block.transactions[index]?.inputs.length ?? 0), 0)
 
 /** The memory of a job, in pieces of so many inputs. Throws RangeError when the undo data is not the block's. */
-export const makeScriptJob = (checks: ScriptChecks, pieceInputs: number): SharedArrayBuffer => {
+export const makeScriptJob = (
+  checks: ScriptChecks,
+  pieceInputs: number,
+  spends: Iterable<SpendingTx> = pendingSpends(checks),
+): SharedArrayBuffer => {
   const transactions: number[] = []
   const pieces: number[] = []
   const content = new Writer(1 << 16)
   let inputs = 0
   let ordinal = 0
-  for (const { txIndex, tx, prevouts } of pendingSpends(checks)) {
+  for (const { txIndex, tx, prevouts } of spends) {
     transactions.push(txIndex, content.length, tx.inputs.length)
     txCodec.encode(content, tx)
     for (const output of prevouts) writeOutput(content, output)
@@ -91,14 +97,20 @@ export const makeScriptJob = (checks: ScriptChecks, pieceInputs: number): Shared
   return memory
 }
 
-export const openScriptJob = (memory: SharedArrayBuffer): ScriptJob => {
+/** `spends`: what the job was made of, where that is at hand. */
+export const openScriptJob = (memory: SharedArrayBuffer, spends?: readonly SpendingTx[]): ScriptJob => {
   const head = new Int32Array(memory, 0, HEAD_WORDS)
   const bytesAt = head[BYTES_AT] as number
-  return { words: new Int32Array(memory, 0, bytesAt / 4), bytes: new Uint8Array(memory, bytesAt), loaded: undefined }
+  return { words: new Int32Array(memory, 0, bytesAt / 4), bytes: new Uint8Array(memory, bytesAt), loaded: undefined, spends }
 }
 
 const load = (job: ScriptJob, ordinal: number): Loaded => {
   if (job.loaded?.ordinal === ordinal) return job.loaded
+  const given = job.spends?.[ordinal]
+  if (given !== undefined) {
+    job.loaded = { ordinal, tx: given.tx, prevouts: given.prevouts, cache: sighashCache(given.tx) }
+    return job.loaded
+  }
   const at = HEAD_WORDS + ordinal * TX_WORDS
   const from = job.words[at + 1] as number
   const isLast = at + TX_WORDS === job.words[PIECES_AT]

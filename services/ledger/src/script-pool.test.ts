@@ -1,7 +1,7 @@
 import { concat } from '@leyden/codec'
 import { derFromCompact, ecdsaSign, pointFromSecret } from '@leyden/crypto'
 import { forkSighashType, p2pkhOf, p2wpkhOf, Sat, SIGHASH, sighashV0, withForkId, type Block, type Tx } from '@leyden/bitcoin'
-import { checkScripts, createScriptCache, type ScriptCacheMemory, type ScriptChecks } from '@leyden/ledger'
+import { checkScripts, createScriptCache, pendingSpends, type ScriptCacheMemory, type ScriptChecks } from '@leyden/ledger'
 import type { Log } from '@leyden/runtime'
 import * as fc from 'fast-check'
 import { afterAll, describe, expect, it } from 'vitest'
@@ -70,7 +70,8 @@ describe('the memory of a job', () => {
           const checks = checksOf(inputs, broken, passed)
           fc.pre(checks.pending.length > 0)
           const memory = makeScriptJob(checks, pieceInputs)
-          const threads = Array.from({ length: 4 }, () => openScriptJob(memory))
+          const spends = [...pendingSpends(checks)]
+          const threads = Array.from({ length: 4 }, (_, i) => openScriptJob(memory, i === 1 ? spends : undefined))
           for (const turn of turns) runNextPiece(threads[turn]!)
           while (runNextPiece(threads[0]!));
           expect(isFinished(threads[1]!)).toBe(true)

@@ -9,6 +9,7 @@ import { Worker } from 'node:worker_threads'
 import {
   checkScripts,
   knownSignatures,
+  pendingSpends,
   type FailedScript,
   type ScriptCacheMemory,
   type ScriptChecker,
@@ -98,8 +99,9 @@ export const createScriptPool = ({ threads, log, known, worker = WORKER, turn = 
   /** Undefined when a worker died meanwhile. */
   const attempt = async (checks: ScriptChecks, inputs: number): Promise<{ failed: FailedScript | undefined } | undefined> => {
     const pieceInputs = Math.min(MOST_INPUTS_IN_PIECE, Math.ceil(inputs / (4 * threads)))
-    const memory = makeScriptJob(checks, pieceInputs)
-    const job = openScriptJob(memory)
+    const spends = [...pendingSpends(checks)]
+    const memory = makeScriptJob(checks, pieceInputs, spends)
+    const job = openScriptJob(memory, spends)
     const mine: Running = { job, broken: false, progress: () => undefined }
     running = mine
     try {
