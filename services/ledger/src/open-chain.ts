@@ -123,7 +123,7 @@ const gatherLoose = (chain: Chain): void => {
     if (entry === undefined || entry.stored || entry.parent === undefined) continue
     chain.loose.set(entry.parent.hash, [...(chain.loose.get(entry.parent.hash) ?? []), entry])
   }
-  for (const hash of [...chain.loose.keys()]) {
+  for (const hash of chain.loose.keys()) {
     const parent = chain.tree.entries.get(hash)
     if (parent?.stored === true) tieLoose(chain, parent)
   }
