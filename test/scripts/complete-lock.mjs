@@ -1,6 +1,7 @@
 /**
- * npm leaves optional binaries of other platforms out of package-lock.json, and then `npm ci` refuses the file on every platform.
- * Adds the missing entries; `--check` only says whether some are missing. Run it after each `npm install` that changes the lock file.
+ * npm leaves optional binaries of other platforms out of package-lock.json, and then `npm ci` refuses the file on every platform; and it
+ * links only those programs of a workspace that the file names, which it does not notice when one is added.
+ * Adds what is missing; `--check` only says whether something is. Run it after each `npm install` that changes the lock file.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 
@@ -28,8 +29,18 @@ for (const entry of Object.values(packages)) {
     added += 1
   }
 }
+for (const [folder, entry] of Object.entries(packages)) {
+  if (folder === '' || folder.includes('node_modules')) continue
+  const { bin = {} } = JSON.parse(readFileSync(new URL(`../../${folder}/package.json`, import.meta.url), 'utf8'))
+  for (const [name, file] of Object.entries(bin)) {
+    if (entry.bin?.[name] !== undefined) continue
+    const bins = Object.entries({ ...entry.bin, [name]: file.replace(/^\.\//, '') })
+    entry.bin = Object.fromEntries(bins.toSorted(([a], [b]) => (a < b ? -1 : 1)))
+    added += 1
+  }
+}
 if (process.argv.includes('--check')) {
-  if (added > 0) console.error(`package-lock.json lacks ${added} optional packages: run node test/scripts/complete-lock.mjs`)
+  if (added > 0) console.error(`package-lock.json lacks ${added} entries: run node test/scripts/complete-lock.mjs`)
   if (JSON.stringify(packages).includes('"resolved":"http')) {
     console.error(
       'package-lock.json holds download addresses: npm config set omit-lockfile-registry-resolved true, and write it again',
