@@ -18,7 +18,7 @@ import {
   type Refusal,
   resume,
 } from '@leyden/channel'
-import { type BlockHeight, chainHash, type FeeratePerKw, findNetwork, ledgerId, Msat, type Network, txid } from '@leyden/bitcoin'
+import { type BlockHeight, chainHash, type FeeratePerKw, findNetwork, Msat, type Network, txid } from '@leyden/bitcoin'
 import { isValidPoint, pointFromSecret } from '@leyden/crypto'
 import type { ChainSource, FeeEstimates } from '@leyden/link'
 import {
@@ -57,6 +57,7 @@ import { Refused } from './refused.ts'
 import { createPayments, type Payments, paymentKinds } from './payments.ts'
 import { createPeers, type PeerInfo, type Peers } from './peers.ts'
 import { createPublications } from './publications.ts'
+import { checkIdentity, identityKind, identityOf } from './identity.ts'
 
 /** What the node takes from the world. */
 export interface NodePorts {
@@ -91,8 +92,6 @@ export interface NodeConfig {
   readonly policy?: Partial<ChannelPolicy>
 }
 
-/** Whose data this is: channels cannot be used with another seed or on another network. */
-const identityKind = recordKind<{ readonly nodeId: NodeId; readonly network: string; readonly ledger?: string }>('identity', 1)
 /** A peer that we have channels with, and where it was reached. */
 interface KnownPeer {
   readonly addresses: readonly string[]
@@ -198,15 +197,7 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
   const events = createEventLog(store, clock, () => drive.states(eventCounterKind).get(ONLY)?.last ?? 0)
   await drive.load()
   const identity = drive.states(identityKind).get(ONLY)
-  const ledger = ledgerId(network)
-  if (identity?.ledger !== undefined && identity.network === network.name && identity.ledger !== ledger)
-    throw new Error(`the data are of another ledger named ${network.name}: choose another data directory, or its network file`)
-  if (identity !== undefined && (identity.nodeId !== nodeId || identity.network !== network.name))
-    throw new Error(
-      identity.network === network.name
-        ? `the data are of node ${identity.nodeId}, the seed is of node ${nodeId}: put the seed back that belongs to these data`
-        : `the data are of ${identity.network}, the node was started for ${network.name}: choose another data directory`,
-    )
+  checkIdentity(identity, identityOf(nodeId, network))
 
   const wallet = (): Wallet | undefined => drive.states(walletKind).get(ONLY)
   const allChannels = (): ReadonlyMap<string, Channel> => drive.states(channelKind)
@@ -497,7 +488,7 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
   // ---- after a start: re-arm, never re-decide
 
   await drive.submit((batch) => {
-    if (identity === undefined) batch.set(identityKind, ONLY, { nodeId, network: network.name, ledger })
+    if (identity === undefined) batch.set(identityKind, ONLY, identityOf(nodeId, network))
     for (const [, channel] of batch.all(channelKind)) {
       if (!isLive(channel)) continue
       channels.perform(batch, channel, resume(channel, env(batch)))
