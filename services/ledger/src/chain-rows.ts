@@ -240,6 +240,6 @@ export const readPosition = async (rows: Pick<Store, 'get'>, id: Txid): Promise<
 }
 
 /** Every coin of the UTXO set, in key order: by the bytes of the txid, then by vout. */
-export async function* readAllCoins(store: Store): AsyncIterable<readonly [Uint8Array, Coin]> {
+export async function* readAllCoins(store: Pick<Store, 'range'>): AsyncIterable<readonly [Uint8Array, Coin]> {
   for await (const [rowKey, value] of store.range(keyRange('coin'))) yield [rowKey, decodeCoin(value)]
 }

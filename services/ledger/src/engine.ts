@@ -166,8 +166,8 @@ export interface LedgerEngine extends LedgerSource, Mining {
   undo(hash: BlockHash): Promise<Undo | undefined>
   coin(outpoint: Outpoint): Promise<Coin | undefined>
   /**
-   * Every coin, by the bytes of the txid and then by vout, all of one tip, which is the answer. Nothing else happens meanwhile: for
-   * audits and small chains. `visit` says whether to go on.
+   * Every coin, by the bytes of the txid and then by vout, all of one tip, which is the answer; the chain goes on meanwhile. `visit`
+   * says whether to go on.
    */
   scanCoins(visit: (outpoint: Outpoint, coin: Coin) => boolean): Promise<HeaderEntry>
   /** Where the active chain has the transaction. */
@@ -217,6 +217,9 @@ const MAX_HEADERS_WITHOUT_BLOCK = 2_000_000
 /** What building an index may take before other jobs have their turn. */
 const INDEX_TURN_MS = 50
 const INDEX_TURN_BLOCKS = 100
+
+/** Coins of a scan in one turn of the event loop. */
+const COINS_AT_ONCE = 1000
 
 /** Satoshi per 1000 weight so that any transaction, its size rounded up to whole virtual bytes, still pays the rate. */
 const perKw = (perKvb: number): FeeratePerKw => FeeratePerKw(Math.max(253, Math.ceil((perKvb / 4) * 1.012)))
@@ -488,15 +491,23 @@ export const createLedgerEngine = async (options: LedgerEngineOptions): Promise<
       await settled()
       return (await loadView(chain, [outpoint])).size > 0
     },
-    scanCoins: (visit) =>
-      inMemory(async () => {
+    async scanCoins(visit) {
+      const { snapshot, tip } = await inMemory(async () => {
         await flush(chain)
-        for await (const [rowKey, coin] of readAllCoins(store)) {
+        return { snapshot: await store.snapshot(), tip: tipOf(chain) }
+      })
+      let count = 0
+      try {
+        for await (const [rowKey, coin] of readAllCoins(snapshot)) {
           const [, id, vout] = decodeKey(rowKey) as [string, Uint8Array, number]
           if (!visit({ txid: txidFromBytes(id), vout }, coin)) break
+          if (++count % COINS_AT_ONCE === 0) await chain.options.breathe()
         }
-        return tipOf(chain)
-      }),
+      } finally {
+        snapshot.close()
+      }
+      return tip
+    },
     async position(id) {
       await settled()
       return readPosition(chain.rows, id)

@@ -17,11 +17,7 @@ const elsewhere = p2wshOf(Uint8Array.of(0x51, 0x52))
 
 type Machine = { readonly disk: Disk; readonly files: FileDisk }
 const machine = (): Machine => ({ disk: new Disk(), files: new FileDisk() })
-const copyOf = ({ disk, files }: Machine): Machine => {
-  const copy = new Disk()
-  copy.apply(disk.page({ gte: Uint8Array.of(0), lt: Uint8Array.of(255) }, 1e9).map(([key, value]) => ({ key, value })))
-  return { disk: copy, files: files.copy() }
-}
+const copyOf = ({ disk, files }: Machine): Machine => ({ disk: disk.copy(), files: files.copy() })
 type Extra = Partial<LedgerEngineOptions>
 const open = ({ disk, files }: Machine, options: Extra = {}): Promise<LedgerEngine> =>
   createLedgerEngine({
@@ -245,6 +241,33 @@ describe('indices', () => {
       expect(await again.filter(hash)).toEqual({ filter, header })
     }
     expect(await rowsOf(memoryStore(late.disk), 'transaction')).toBe(await rowsOf(memoryStore(early.disk), 'transaction'))
+  })
+
+  it('are walked as they were when the walk began, while the chain goes on', async () => {
+    let walking = false
+    let mined: Promise<readonly BlockHash[]> | undefined
+    const breathe = async (): Promise<void> => {
+      if (walking) await (mined ??= engine.generateToAddress(1, ANYONE))
+    }
+    const engine = await open(machine(), { breathe })
+    await engine.generateToAddress(101, ANYONE)
+    const coinbase = (await blockAt(engine, 1)).transactions[0] as Tx
+    const many = pay(
+      [outputOf(coinbase)],
+      Array.from({ length: 1500 }, () => 1000n),
+    )
+    await engine.generateBlock(ANYONE, [many])
+    walking = true
+    const heights = new Set<number>()
+    let count = 0
+    const tip = await engine.scanCoins((_, coin) => {
+      heights.add(coin.height)
+      return ++count > 0
+    })
+    expect(await mined).toHaveLength(1)
+    expect(engine.tip().height).toBe(103)
+    expect(tip.height).toBe(102)
+    expect([count, Math.max(...heights)]).toEqual([101 + 1500, 102])
   })
 
   it('of figures about all coins say what a walk over the coins says, after every block, branches too', async () => {

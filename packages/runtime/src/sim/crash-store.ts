@@ -98,6 +98,15 @@ export const crashStore = (options: CrashStoreOptions = {}): CrashStore => {
     async *range(range) {
       for await (const row of inner.range(range)) yield await alive(Promise.resolve(row))
     },
+    async snapshot() {
+      const snapshot = await alive(inner.snapshot())
+      return {
+        async *range(range) {
+          for await (const row of snapshot.range(range)) yield await alive(Promise.resolve(row))
+        },
+        close: () => snapshot.close(),
+      }
+    },
     write,
     close() {
       return alive(

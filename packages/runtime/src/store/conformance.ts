@@ -35,8 +35,12 @@ const collect = async (store: Store, options: RangeOptions): Promise<Row[]> => {
   for await (const row of store.range(options)) rows.push(row)
   return rows
 }
-const keysOf = async (store: Store, options: RangeOptions): Promise<string> =>
-  (await collect(store, options)).map(([key]) => bytesToHex(key)).join(' ')
+const collectKeys = async (rows: AsyncIterable<Row>): Promise<string> => {
+  const keys: string[] = []
+  for await (const [key] of rows) keys.push(bytesToHex(key))
+  return keys.join(' ')
+}
+const keysOf = (store: Store, options: RangeOptions): Promise<string> => collectKeys(store.range(options))
 const sameText = (got: string, want: string): void => check(got === want, `${got}, not ${want}`)
 
 const wide = (n: number): Uint8Array => b(7, n >> 8, n & 0xff)
@@ -133,6 +137,37 @@ const CASES: readonly (readonly [name: string, run: (test: StoreUnderTest) => Pr
         check(seen === count, `${seen} of ${count} rows`)
       }
       sameText(String((await collect(store, { gte: b(7), lt: b(8), limit: 600 })).length), '600')
+    },
+  ],
+  [
+    'a snapshot stays as it was taken, whatever is written, until it is closed',
+    async ({ store }) => {
+      const count = 600
+      await store.write(Array.from({ length: count }, (_, n) => put(wide(n), b(1))))
+      const snapshot = await store.snapshot()
+      const whole = { gte: b(0), lt: b(9) }
+      for (const reverse of [false, true]) {
+        let seen = 0
+        for await (const [key, value] of snapshot.range({ ...whole, reverse })) {
+          same(key, wide(reverse ? count - 1 - seen : seen), 'the next row')
+          same(value, b(1), 'its value')
+          if (seen++ === 100) await store.write([put(b(1), b(1)), put(wide(300), b(2)), remove(wide(400)), put(b(8), b(1))])
+        }
+        check(seen === count, `${seen} of ${count} rows`)
+      }
+      const later = await store.snapshot()
+      sameText(await collectKeys(later.range({ ...whole, limit: 2 })), `01 ${bytesToHex(wide(0))}`)
+      snapshot.close()
+      snapshot.close()
+      await rejects(collectKeys(snapshot.range(whole)), 'StoreClosed')
+      sameText(
+        await collectKeys(later.range({ gte: wide(399), lt: wide(402) })),
+        [399, 401].map((n) => bytesToHex(wide(n))).join(' '),
+      )
+      // The one that is left open does not keep the store from closing.
+      await store.close()
+      await rejects(collectKeys(later.range(whole)), 'StoreClosed')
+      await rejects(store.snapshot(), 'StoreClosed')
     },
   ],
   [

@@ -9,8 +9,8 @@
 import { linkSync, mkdirSync, readFileSync, renameSync, statfsSync, unlinkSync, writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join, resolve } from 'node:path'
-import { open } from 'lmdb'
-import { checkKey, type RangeOptions, type Row, type Store, StoreClosed, type Write } from './port.ts'
+import { open, type Transaction } from 'lmdb'
+import { checkKey, type RangeOptions, type Row, type Snapshot, type Store, StoreClosed, type Write } from './port.ts'
 import { walkPages } from './range.ts'
 
 /** The data directory is held by a process that runs, or that cannot be seen from here. */
@@ -233,20 +233,41 @@ export const lmdbStore = (options: LmdbOptions): Store => {
     const found = database.getBinary(toBuffer(key))
     return found === undefined ? undefined : plain(found)
   }
-  const readPage = (range: RangeOptions, limit: number): readonly Row[] => {
+  const readPage = (range: RangeOptions, limit: number, transaction?: Transaction): readonly Row[] => {
     // LMDB's reverse walk takes in its start and leaves out its end: the other way round than ours.
     const reverse = range.reverse === true
     const [low, high] = [toBuffer(range.gte), toBuffer(range.lt)]
     if (limit === 0 || Buffer.compare(low, high) >= 0) return []
     const rows: Row[] = []
-    for (const { key, value } of database.getRange(reverse ? { start: high, end: low, reverse } : { start: low, end: high })) {
+    const of = transaction === undefined ? {} : { transaction }
+    for (const { key, value } of database.getRange(
+      reverse ? { start: high, end: low, reverse, ...of } : { start: low, end: high, ...of },
+    )) {
       if (reverse && key.equals(high)) continue
       rows.push([Uint8Array.from(key), Uint8Array.from(value)])
       if (rows.length === limit) return rows
     }
-    const lowest = reverse ? read(low) : undefined
-    if (lowest !== undefined) rows.push([range.gte.slice(), lowest])
+    const lowest = reverse ? database.get(low, of) : undefined
+    if (lowest !== undefined) rows.push([range.gte.slice(), Uint8Array.from(lowest)])
     return rows
+  }
+
+  const snapshots = new Set<Snapshot>()
+  const takeSnapshot = (): Snapshot => {
+    const transaction = database.useReadTransaction()
+    const page = (range: RangeOptions, limit: number): Promise<readonly Row[]> =>
+      ask(() => {
+        if (!snapshots.has(snapshot)) throw new StoreClosed()
+        return readPage(range, limit, transaction)
+      })
+    const snapshot: Snapshot = {
+      range: (range) => walkPages(range, page),
+      close: () => {
+        if (snapshots.delete(snapshot)) transaction.done()
+      },
+    }
+    snapshots.add(snapshot)
+    return snapshot
   }
 
   let broken: Error | undefined
@@ -293,6 +314,7 @@ export const lmdbStore = (options: LmdbOptions): Store => {
     get: (key) => ask(() => read(key)),
     getMany: (keys) => ask(() => keys.map(read)),
     range: (range) => walkPages(range, (rest, limit) => ask(() => readPage(rest, limit))),
+    snapshot: () => ask(takeSnapshot),
     write(batch) {
       if (closing !== undefined) return Promise.reject(new StoreClosed())
       for (const { key } of batch)
@@ -311,6 +333,7 @@ export const lmdbStore = (options: LmdbOptions): Store => {
     close() {
       closing ??= (async () => {
         await flushing
+        for (const snapshot of [...snapshots]) snapshot.close()
         await database.close()
         unlock()
       })()

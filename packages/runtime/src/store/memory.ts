@@ -2,7 +2,7 @@
  * The store in memory, for tests and simulation. The rows live in a `Disk` that can outlive the store: opening another store on the
  * same disk is a restart.
  */
-import { checkKey, type RangeOptions, type Row, type Store, StoreClosed, type Write } from './port.ts'
+import { checkKey, type RangeOptions, type Row, type Snapshot, type Store, StoreClosed, type Write } from './port.ts'
 import { walkPages } from './range.ts'
 
 /** One character a byte: comparing such strings is comparing the bytes. */
@@ -18,6 +18,14 @@ export class Disk {
   readonly #values = new Map<string, Uint8Array>()
   /** The keys of #values in order. */
   readonly #keys: string[] = []
+
+  /** The rows of this instant. */
+  copy(): Disk {
+    const copy = new Disk()
+    for (const key of this.#keys) copy.#keys.push(key)
+    for (const [key, value] of this.#values) copy.#values.set(key, value)
+    return copy
+  }
 
   /** Number of rows. */
   get size(): number {
@@ -78,6 +86,20 @@ export const memoryStore = (disk: Disk = new Disk()): Store => {
     get: (key) => ask(() => disk.read(key)),
     getMany: (keys) => ask(() => keys.map((key) => disk.read(key))),
     range: (options) => walkPages(options, (rest, limit) => ask(() => disk.page(rest, limit))),
+    snapshot: () =>
+      ask((): Snapshot => {
+        const copy = disk.copy()
+        let ended = false
+        const page = (rest: RangeOptions, limit: number): Promise<Row[]> =>
+          ask(() => {
+            if (ended) throw new StoreClosed()
+            return copy.page(rest, limit)
+          })
+        return {
+          range: (options) => walkPages(options, page),
+          close: () => void (ended = true),
+        }
+      }),
     write: (batch) => (closed ? Promise.reject(new StoreClosed()) : ask(() => disk.apply(batch))),
     async close() {
       await ask(() => undefined).catch(() => undefined)

@@ -26,6 +26,8 @@ export interface Store {
   getMany(keys: readonly Uint8Array[]): Promise<readonly (Uint8Array | undefined)[]>
   /** A row that is there during the whole walk is given exactly once; one written meanwhile may or may not be given. */
   range(options: RangeOptions): AsyncIterable<Row>
+  /** What is stored at this instant. */
+  snapshot(): Promise<Snapshot>
   /**
    * Atomic; durable when it resolves; when it rejects nothing of it is stored. Batches take effect in the order of the calls; of two
    * writes to one key in a batch the later holds. Rejects with RangeError on an impossible key (a bug of the caller, not of the disk).
@@ -34,6 +36,12 @@ export interface Store {
   write(batch: readonly Write[]): Promise<void>
   /** Waits for the writes in flight. Afterwards everything rejects with {@link StoreClosed}. */
   close(): Promise<void>
+}
+
+/** The rows of one instant, whatever is written afterwards. While it is open a store may grow by what is deleted: close it. */
+export interface Snapshot {
+  range(options: RangeOptions): AsyncIterable<Row>
+  close(): void
 }
 
 export class StoreClosed extends Error {
