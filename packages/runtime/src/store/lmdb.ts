@@ -333,7 +333,7 @@ export const lmdbStore = (options: LmdbOptions): Store => {
     close() {
       closing ??= (async () => {
         await flushing
-        for (const snapshot of [...snapshots]) snapshot.close()
+        for (const snapshot of snapshots) snapshot.close()
         await database.close()
         unlock()
       })()
