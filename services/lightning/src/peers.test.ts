@@ -1,5 +1,5 @@
 /** Peers over a net and a clock that the test moves, and once over real sockets. */
-import { bytesToHex } from '@leyden/codec'
+import { bytesToHex, concat } from '@leyden/codec'
 import { pointFromSecret } from '@leyden/crypto'
 import { encodeMessage, type Message, type NodeId, nodeIdFromPoint, offeredFeatures } from '@leyden/lnwire'
 import { type Connection, createSimulation, type Net, type Simulation } from '@leyden/runtime'
@@ -97,6 +97,41 @@ describe('connecting', () => {
     a.peers.disconnect(b.id)
     await run()
     expect([a.told.at(-1), b.told.at(-1), a.peers.list(), b.peers.info(a.id)]).toEqual(['closed b', 'closed a', [], undefined])
+  })
+
+  it('answers in the order of the nonces, also to what comes in one piece and is answered at once', async () => {
+    const { node, sim, run } = world()
+    let held: Uint8Array[] | undefined
+    let release = (): void => undefined
+    const inOnePiece = (net: Net): Net => ({
+      ...net,
+      dial: async (address) => {
+        const connection = await net.dial(address)
+        release = () => {
+          connection.send(concat(...(held ?? [])))
+          held = undefined
+        }
+        return { ...connection, send: (bytes) => (held === undefined ? connection.send(bytes) : void held.push(bytes)) }
+      },
+    })
+    const answering = node('a', 1, {
+      onMessage: (id) => {
+        answering.peers.send(id, stfu('at once'))
+        return Promise.resolve()
+      },
+    })
+    const ports = sim.boot('b')
+    const asking = nodeOn(2, { ...ports, net: inOnePiece(ports.net) })
+    await settle(sim, answering.peers.listen('a:1'))
+    await settle(sim, asking.peers.connect(answering.id, 'a:1'))
+    held = []
+    asking.peers.send(answering.id, stfu('?'))
+    asking.peers.send(answering.id, { type: 'ping', numPongBytes: 3, ignored: new Uint8Array(0) })
+    asking.peers.send(answering.id, stfu('?'))
+    release()
+    await run()
+    const answer = `warning of ${answering.id}, ${encodeMessage(stfu('at once')).length} bytes`
+    expect(asking.told).toEqual([`ready ${answering.id}`, answer, answer])
   })
 
   it('shares one dial between callers', async () => {

@@ -87,6 +87,9 @@ interface Session {
   features: Features | undefined
   inboxMessages: number
   inboxBytes: number
+  /** What the machine wants done, in its order; `performing` while it is being done. */
+  readonly todo: PeerEffect[]
+  performing: boolean
   readonly settled: ((result: PeerInfo | Error) => void)[]
 }
 
@@ -219,25 +222,39 @@ export const createPeers = (options: PeersOptions): Peers => {
     )
   }
 
+  const performOne = (session: Session, effect: PeerEffect): void => {
+    switch (effect.type) {
+      case 'write':
+        session.connection.send(effect.bytes)
+        break
+      case 'close':
+        session.connection.close()
+        break
+      case 'ready':
+        becomeReady(session, effect.nodeId, effect.features)
+        break
+      case 'message':
+        if (session.ready && !session.over) receive(session, effect.message, effect.raw)
+        break
+      case 'closed':
+        end(session, inWords(effect.reason))
+        break
+    }
+  }
+
+  /**
+   * A message that is handed up may be answered at once, in the middle of what its chunk led to. What is written then comes after all that
+   * was encrypted before it: the peer decrypts in the order of the nonces.
+   */
   const perform = (session: Session, effects: readonly PeerEffect[]): void => {
-    for (const effect of effects) {
-      switch (effect.type) {
-        case 'write':
-          session.connection.send(effect.bytes)
-          break
-        case 'close':
-          session.connection.close()
-          break
-        case 'ready':
-          becomeReady(session, effect.nodeId, effect.features)
-          break
-        case 'message':
-          if (session.ready && !session.over) receive(session, effect.message, effect.raw)
-          break
-        case 'closed':
-          end(session, inWords(effect.reason))
-          break
-      }
+    for (const effect of effects) session.todo.push(effect)
+    if (session.performing) return
+    session.performing = true
+    try {
+      for (const effect of session.todo) performOne(session, effect)
+    } finally {
+      session.todo.length = 0
+      session.performing = false
     }
     if (!session.over && session.connection.bufferedBytes > MAX_OUTBOX_BYTES) end(session, 'the peer does not read what we send')
   }
@@ -264,6 +281,8 @@ export const createPeers = (options: PeersOptions): Peers => {
       features: undefined,
       inboxMessages: 0,
       inboxBytes: 0,
+      todo: [],
+      performing: false,
       settled: [],
     }
     sessions.add(session)
