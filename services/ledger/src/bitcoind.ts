@@ -14,6 +14,7 @@ import { configOf, OPTIONS } from './bitcoind/options.ts'
 import { InitError, PROGRAM, readSettings, type ChainName, type Settings } from './bitcoind/settings.ts'
 import { CookieError } from './cookie.ts'
 import { FutureTip, startLedger, userAgentOf, VERSION } from './daemon.ts'
+import { Stopping } from './warmup.ts'
 
 const NETWORKS: Readonly<Record<ChainName, 'mainnet' | 'testnet4' | 'signet' | 'regtest' | undefined>> = {
   main: 'mainnet',
@@ -88,18 +89,29 @@ const run = async (words: readonly string[]): Promise<void> => {
     log.warn({}, warning)
   }
   const pidFile = settings.path('pid', 'bitcoind.pid', true)
-  const ledger = await startLedger({ ...configOf(settings, network.port), network: name, datadir: chainDir }, log, {
-    logCategories: debugLog.categories,
-    ...(logPath === undefined ? {} : { logPath }),
-  })
-  if (pidFile !== undefined) writeFileSync(pidFile, `${process.pid}\n`)
-  const stop = (): void => void ledger.stop()
+  const end = new AbortController()
+  const stop = (): void => end.abort()
   process.on('SIGTERM', stop)
   process.on('SIGINT', stop)
-  await ledger.stopped
-  process.off('SIGTERM', stop)
-  process.off('SIGINT', stop)
-  if (pidFile !== undefined) rmSync(pidFile, { force: true })
+  let isHeld = false
+  try {
+    const ledger = await startLedger({ ...configOf(settings, network.port), network: name, datadir: chainDir }, log, {
+      signal: end.signal,
+      logCategories: debugLog.categories,
+      ...(logPath === undefined ? {} : { logPath }),
+      onHeld() {
+        isHeld = true
+        if (pidFile !== undefined) writeFileSync(pidFile, `${process.pid}\n`)
+      },
+    })
+    await ledger.stopped
+  } catch (error) {
+    if (!(error instanceof Stopping)) throw error
+  } finally {
+    process.off('SIGTERM', stop)
+    process.off('SIGINT', stop)
+    if (isHeld && pidFile !== undefined) rmSync(pidFile, { force: true })
+  }
   log.info({}, 'Shutdown: done')
 }
 

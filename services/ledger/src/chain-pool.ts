@@ -86,18 +86,26 @@ const parentsFirst = <T extends { readonly tx: Tx }>(items: readonly T[]): T[] =
 
 export type Waiting = { readonly tx: Tx; readonly time: number }
 
+export type FillSteps = {
+  /** Before the first change. */
+  readonly begin?: () => void
+  /** Before each transaction; only where no flush can begin. */
+  readonly pause?: () => Promise<void>
+}
+
 /**
  * Puts transactions into the pool again; what is no longer valid stays out. One that pays too little stays if what stands on it pays
  * for both: once they came in together.
  */
-export const fillPool = async (chain: Chain, waiting: readonly Waiting[], begin?: () => void): Promise<void> => {
+export const fillPool = async (chain: Chain, waiting: readonly Waiting[], { begin, pause }: FillSteps = {}): Promise<void> => {
   const { pool, options } = chain
   const view = await loadView(chain, coinsOfInterest(waiting.map(({ tx }) => tx)))
-  // From here on nothing is waited for: a flush finds all of the changes or none.
+  // From here on nothing is waited for, unless the caller knows better: a flush finds all of the changes or none.
   begin?.()
   const { minRelayFeeratePerKvb } = pool.policy
   const now = options.now()
   for (const { tx, time } of parentsFirst(waiting)) {
+    if (pause !== undefined) await pause()
     chain.dirty.add(txid(tx))
     takeBack(chain, tx, view, time)
   }
@@ -128,7 +136,7 @@ const takeBack = (chain: Chain, tx: Tx, view: CoinView, time: number): MempoolEn
 /** After the rules of scripts have changed: everything is judged anew. */
 export const rejudgePool = async (chain: Chain): Promise<void> => {
   const entries = inOrder(chain.pool.entries.values())
-  await fillPool(chain, entries, () => void removeWithDescendants(chain.pool, entries, 'reorg'))
+  await fillPool(chain, entries, { begin: () => void removeWithDescendants(chain.pool, entries, 'reorg') })
 }
 
 /** The most bytes of lost blocks' transactions that are kept to come back: Bitcoin Core's MAX_DISCONNECTED_TX_POOL_BYTES. */

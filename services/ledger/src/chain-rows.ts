@@ -120,6 +120,8 @@ export type About = {
   readonly fork?: NetworkFork
   /** Block files have been deleted. */
   readonly pruned?: boolean
+  /** The index was made from the block files: blocks up to this in their order were not checked then. */
+  readonly fromFiles?: number
   /** Rows are being taken away, to be made again. */
   readonly rebuilding?: 'everything' | 'chainstate'
 }

@@ -71,6 +71,7 @@ import { makeRoom, type Durable, type Flushes } from './flush.ts'
 import type { Pruning } from './prune.ts'
 import type { Rebuild } from './rebuild.ts'
 import type { RowBuffer } from './row-buffer.ts'
+import type { Startup } from './warmup.ts'
 
 export type ChainStep = { readonly type: 'connected' | 'disconnected'; readonly entry: HeaderEntry }
 
@@ -84,6 +85,7 @@ export type ChainOptions = {
   readonly nowMs: () => number
   /** Lets others have a turn. */
   readonly breathe: () => Promise<void>
+  readonly startup: Startup
   readonly log: Log
   readonly cacheBytes: number
   readonly indexes: readonly IndexName[]
@@ -296,6 +298,13 @@ const applyMarks = (chain: Chain, marks: readonly (readonly [HeaderEntry, BlockF
 /** The blocks that turned out to be bad, and why. */
 type Failures = Map<HeaderEntry, BlockViolation>
 
+/** What an index was made of from the files has met no rule yet but those of its header, in this run or an earlier one. */
+const isUnchecked = (chain: Chain, entry: HeaderEntry): boolean => {
+  const { about, options } = chain
+  if (options.rebuild !== undefined) return true
+  return about.fromFiles !== undefined && entry.order <= about.fromFiles && !wasConnected(chain, entry)
+}
+
 /** Moves the tip to `target`, which may fail on the way: then what failed is marked and the tip stands below it. */
 const moveTo = async (chain: Chain, target: HeaderEntry, lost: LostBlocks, failures: Failures): Promise<void> => {
   const plan = planReorg(tipOf(chain), target)
@@ -303,11 +312,11 @@ const moveTo = async (chain: Chain, target: HeaderEntry, lost: LostBlocks, failu
   if (plan.disconnect.length > 0)
     chain.options.log.info({ from: tipOf(chain).hash, to: target.hash, depth: plan.disconnect.length }, 'reorganisation')
   for (let i = 0; i < plan.disconnect.length; i++) await disconnectTip(chain, lost)
-  const { network, rebuild } = chain.options
+  const { network, startup } = chain.options
   for (const entry of plan.connect) {
+    startup.check()
     const block = await storedBlock(chain, entry)
-    // What was rebuilt from files has met no rule yet but those of its header.
-    const broken = rebuild === undefined ? undefined : checkBlockBody(block, network, entry.parent as HeaderEntry)
+    const broken = isUnchecked(chain, entry) ? checkBlockBody(block, network, entry.parent as HeaderEntry) : undefined
     const violation = broken ?? (await connectTip(chain, entry, block, entry.order))
     if (violation === undefined) continue
     chain.options.log.warn({ hash: entry.hash, height: entry.height, ...violation }, 'invalid block')
@@ -322,7 +331,10 @@ const giveBack = async (chain: Chain, lost: LostBlocks): Promise<void> => {
   if (lost.count > 0) for (const { tx } of await refillPool(chain, lost)) chain.returned.push(tx)
 }
 
-/** Moves the tip until it is the best that is stored. Also finishes what a crash or a failed write left half done. */
+/**
+ * Moves the tip until it is the best that is stored. Also finishes what a crash, a failed write or an end in the middle left half done.
+ * Throws Stopping when the ledger is to end, between two blocks.
+ */
 export const activate = async (chain: Chain): Promise<Failures> => {
   const failures: Failures = new Map()
   if (tipOf(chain) === chain.best) return failures

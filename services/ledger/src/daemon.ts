@@ -27,12 +27,13 @@ import { minimumWorkOf, peerOptionsOf } from './p2p/options.ts'
 import { listenForPeers } from './p2p/server.ts'
 import type { PeerService } from './p2p/service.ts'
 import type { LogCategories } from './rpc/method.ts'
-import { createRpcServer } from './rpc/server.ts'
+import { createRpcServer, type RpcServer } from './rpc/server.ts'
 import { createScriptPool, scriptThreadsOf } from './script-pool.ts'
 import { addSubnet, localSubnets } from './subnet.ts'
 import { startZmq } from './zmq/notifications.ts'
 import { nextTurn, settableClock, systemClock, systemRandom } from './system.ts'
 import { announced, followTip } from './tip-news.ts'
+import { createWarmup, Stopping } from './warmup.ts'
 
 export const VERSION = '0.1.0'
 
@@ -77,8 +78,15 @@ export class FutureTip extends Error {
   }
 }
 
-/** What JSON-RPC may tell and change of the log. */
-type LogSink = { readonly logPath?: string; readonly logCategories?: LogCategories }
+export type StartOptions = {
+  /** What JSON-RPC may tell and change of the log. */
+  readonly logPath?: string
+  readonly logCategories?: LogCategories
+  /** Ends the ledger in an orderly way, at whatever point of its start or life. */
+  readonly signal?: AbortSignal
+  /** The data directory is ours now. */
+  readonly onHeld?: () => void
+}
 const NO_CATEGORIES: LogCategories = { all: () => ({}), set: () => false }
 
 const hostInUrl = (host: string): string => (host.includes(':') ? `[${host}]` : host === '0.0.0.0' ? '127.0.0.1' : host)
@@ -155,28 +163,102 @@ const startSaving = (engine: LedgerEngine, log: Log): (() => void) => {
   return () => clearInterval(saving)
 }
 
-/** Starts a ledger. Throws ConfigError, StoreInUse, StoreMismatch, PortTaken: each says what to do. Nothing stays open then. */
-export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT, sink: LogSink = {}): Promise<RunningLedger> => {
+/** Opens the addresses of JSON-RPC; the port of the first. Of several, any but the first may be missing. Throws PortTaken. */
+const listenForCalls = async (rpc: RpcServer, addresses: readonly HostAndPort[], log: Log): Promise<number> => {
+  const ports: number[] = []
+  for (const [i, { host, port }] of addresses.entries()) {
+    try {
+      ports.push(await rpc.listen(host, port))
+    } catch (error) {
+      if (addresses.length === 1 || (error instanceof PortTaken && host === addresses[0]?.host)) throw error
+      log.warn({ host, port, error: String(error) }, 'RPC does not listen there')
+      if (i === addresses.length - 1 && ports.length === 0) throw error
+    }
+  }
+  return ports[0] as number
+}
+
+/**
+ * Starts a ledger. JSON-RPC is there first, and says what is going on until all is. Throws ConfigError, StoreInUse, StoreMismatch,
+ * PortTaken: each says what to do; Stopping when it was told to end before it had started. Nothing stays open then.
+ */
+export const startLedger = async (
+  input: LedgerConfigInput,
+  log: Log = SILENT,
+  given: StartOptions = {},
+): Promise<RunningLedger> => {
   const config = completeConfig(input)
   const network = withActivationHeights(networkOf(config), config.activationHeights)
   const signers = signersOf(config, network)
   const { datadir } = config
   const closers: (() => Promise<void> | void)[] = []
   const closeAll = async (): Promise<void> => {
-    for (const close of closers.reverse()) {
+    for (let close = closers.pop(); close !== undefined; close = closers.pop()) {
       try {
         await close()
       } catch (error) {
         log.error({ error: String(error) }, 'while stopping')
       }
     }
-    closers.length = 0
   }
+  const startedAtMs = systemClock.now()
+  const stopping = new AbortController()
+  const warmup = createWarmup(stopping.signal)
+  let isReady = false
+  let end: Promise<void> | undefined
+  let tellStopped: () => void = () => undefined
+  const stopped = new Promise<void>((resolve) => {
+    tellStopped = resolve
+  })
+  const endAll = async (): Promise<void> => {
+    if (config.shutdownNotify !== undefined) await runCommand(config.shutdownNotify, '', log)
+    await closeAll()
+  }
+  /** Before it is ready, whatever the start is at notices and leaves off. */
+  const stop = (): Promise<void> => {
+    stopping.abort()
+    return isReady ? (end ??= endAll().finally(() => tellStopped())) : stopped
+  }
+  const onSignal = (): void => void stop()
+  if (given.signal?.aborted === true) stopping.abort()
+  given.signal?.addEventListener('abort', onSignal)
+  closers.push(() => given.signal?.removeEventListener('abort', onSignal))
   try {
+    warmup.check()
     mkdirSync(datadir, { recursive: true, mode: 0o700 })
     useNativeHashes()
     const store = lmdbStore({ path: join(datadir, config.store) })
     closers.push(() => store.close())
+    given.onHeld?.()
+    const cookie = writeCookie(resolve(datadir, config.rpcCookieFile ?? '.cookie'), config.rpcCookiePerms)
+    closers.push(() => cookie.remove())
+    const { rpcUser, rpcPassword } = config
+    const credentials: Credentials = {
+      pairs: [cookie.credentials, ...(rpcUser === undefined ? [] : [`${rpcUser}:${rpcPassword}`])],
+      hashed: config.rpcAuth.flatMap((text) => parseHashedUser(text) ?? []),
+    }
+    const rpcPort = config.rpcPort ?? network.rpcPort
+    const addresses = config.rpcBind.map((address) => hostAndPort(address, rpcPort))
+    const [{ host: firstHost }] = addresses as [HostAndPort]
+    const allowed = localSubnets()
+    for (const subnet of config.rpcAllowIp) addSubnet(allowed, subnet)
+    const rpc = createRpcServer({
+      starting: { ...warmup, stop: () => void stop() },
+      credentials,
+      whitelist: whitelistOf(config.rpcWhitelist, config.rpcWhitelistDefault),
+      allowed,
+      threads: config.rpcThreads,
+      workQueue: config.rpcWorkQueue,
+      timeoutMs: config.rpcServerTimeout * 1000,
+      rest: config.rest,
+      log,
+    })
+    closers.push(() => rpc.close())
+    const boundRpc = await listenForCalls(rpc, addresses, log)
+    const host = hostInUrl(firstHost)
+    const rpcUrl = `http://${host}:${boundRpc}`
+    log.info({ rpc: rpcUrl }, 'JSON-RPC is there, and answers once the chain is open')
+
     const clock = settableClock(systemClock)
     clock.setTime(config.mockTime * 1000)
     const userAgent = userAgentOf(config.uaComment)
@@ -203,28 +285,23 @@ export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT, s
       signBlock: (block) => signBlock(block, signers, network),
       scriptCache,
       breathe: nextTurn,
+      startup: warmup,
       ...assumptionOf(config, network),
       ...storageOptions(config, network),
     })
     closers.push(() => engine.close())
-    for (const file of config.loadBlock) await loadBlocks(engine, file, log)
+    for (const file of config.loadBlock) await loadBlocks(engine, file, log, warmup)
     const mempoolFile = mempoolFileStore(engine, join(datadir, config.mempoolFile ?? 'mempool.dat'), systemRandom, () =>
       clock.now(),
     )
     if (config.persistMempool && config.mempoolFile !== undefined) {
-      await mempoolFile.loadOwn(log)
+      await mempoolFile.loadOwn(log, warmup)
       closers.push(() => mempoolFile.save())
     }
     closers.push(startSaving(engine, log))
     if (engine.tipEntry().header.time > clock.now() / 1000 + MAX_FUTURE_BLOCK_SECONDS) throw new FutureTip()
-    const cookie = writeCookie(resolve(datadir, config.rpcCookieFile ?? '.cookie'), config.rpcCookiePerms)
-    closers.push(() => cookie.remove())
-    const { rpcUser, rpcPassword } = config
-    const credentials: Credentials = {
-      pairs: [cookie.credentials, ...(rpcUser === undefined ? [] : [`${rpcUser}:${rpcPassword}`])],
-      hashed: config.rpcAuth.flatMap((text) => parseHashedUser(text) ?? []),
-    }
-
+    warmup.check()
+    warmup.begin({ doing: 'Starting network threads' })
     const peers = await listenForPeers({
       engine,
       clock,
@@ -237,26 +314,9 @@ export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT, s
     })
     closers.push(() => peers.close())
 
-    const rpcPort = config.rpcPort ?? network.rpcPort
-    const addresses = config.rpcBind.map((address) => hostAndPort(address, rpcPort))
-    const [{ host: firstHost }] = addresses as [HostAndPort]
     const linkPort = config.linkPort ?? (rpcPort === 0 ? 0 : rpcPort + 2)
     const link = config.link ? await listenForLinks({ engine, credentials, host: firstHost, port: linkPort, log }) : undefined
     closers.push(() => link?.close())
-
-    let end: Promise<void> | undefined
-    let tellStopped: () => void = () => undefined
-    const stopped = new Promise<void>((resolve) => {
-      tellStopped = resolve
-    })
-    const stopping = new AbortController()
-    const stop = (): Promise<void> => {
-      stopping.abort()
-      return (end ??= (async () => {
-        if (config.shutdownNotify !== undefined) await runCommand(config.shutdownNotify, '', log)
-        await closeAll()
-      })().finally(() => tellStopped()))
-    }
 
     const zmq = await startZmq({
       engine,
@@ -266,45 +326,25 @@ export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT, s
     })
     closers.push(() => zmq.close())
 
-    const allowed = localSubnets()
-    for (const subnet of config.rpcAllowIp) addSubnet(allowed, subnet)
-    const rpc = createRpcServer({
-      context: {
-        engine,
-        mempoolFile,
-        now: () => clock.now(),
-        setTime: (ms) => clock.setTime(ms),
-        startedAtMs: systemClock.now(),
-        userAgent,
-        peers,
-        stop: () => void stop(),
-        signers,
-        stopping: stopping.signal,
-        zmq: zmq.notifications,
-        logPath: sink.logPath ?? '',
-        logCategories: sink.logCategories ?? NO_CATEGORIES,
-      },
-      credentials,
-      whitelist: whitelistOf(config.rpcWhitelist, config.rpcWhitelistDefault),
-      allowed,
-      threads: config.rpcThreads,
-      workQueue: config.rpcWorkQueue,
-      timeoutMs: config.rpcServerTimeout * 1000,
-      rest: config.rest,
-      log,
-    })
+    warmup.check()
+    // It closes before what its calls use, and in a start that fails after it.
     closers.push(() => rpc.close())
-    const ports: number[] = []
-    for (const { host, port } of addresses) {
-      try {
-        ports.push(await rpc.listen(host, port))
-      } catch (error) {
-        if (addresses.length === 1 || (error instanceof PortTaken && host === firstHost)) throw error
-        log.warn({ host, port, error: String(error) }, 'RPC does not listen there')
-      }
-    }
-    const [boundRpc] = ports
-    if (boundRpc === undefined) throw new PortTaken('RPC', firstHost, rpcPort)
+    rpc.open({
+      engine,
+      mempoolFile,
+      now: () => clock.now(),
+      setTime: (ms) => clock.setTime(ms),
+      startedAtMs,
+      userAgent,
+      peers,
+      stop: () => void stop(),
+      signers,
+      stopping: stopping.signal,
+      zmq: zmq.notifications,
+      logPath: given.logPath ?? '',
+      logCategories: given.logCategories ?? NO_CATEGORIES,
+    })
+    isReady = true
     closers.push(startMiner(engine, config, network, log))
     closers.push(
       followTip(engine, (news) => {
@@ -317,11 +357,10 @@ export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT, s
     if (config.startupNotify !== undefined) void runCommand(config.startupNotify, '', log)
     for (const name of [...config.connect, ...config.addNode]) peers.add(name)
 
-    const host = hostInUrl(firstHost)
     const running: RunningLedger = {
       engine,
       peers,
-      rpcUrl: `http://${host}:${boundRpc}`,
+      rpcUrl,
       rpcPort: boundRpc,
       linkUrl: link === undefined ? '' : `ws://${host}:${link.port}/link`,
       linkPort: link?.port ?? 0,
@@ -334,7 +373,9 @@ export const startLedger = async (input: LedgerConfigInput, log: Log = SILENT, s
     log.info({ network: network.name, rpc: running.rpcUrl, link: running.linkUrl, p2p: running.p2pPort, datadir }, 'ready')
     return running
   } catch (error) {
-    await closeAll()
+    if (error instanceof Stopping) await endAll()
+    else await closeAll()
+    tellStopped()
     throw error
   }
 }

@@ -76,6 +76,7 @@ import { feesWrite } from './mempool-rows.ts'
 import { createMining, type Mining } from './mining.ts'
 import type { Rebuild } from './rebuild.ts'
 import { pruneHeight, pruneTo, type Pruning } from './prune.ts'
+import { NO_STARTUP, type Startup } from './warmup.ts'
 
 export type { BlockOutcome } from './chain.ts'
 export type { TakeOptions, TransactionOutcome } from './broadcast.ts'
@@ -116,6 +117,8 @@ export type LedgerEngineOptions = {
   readonly maxFileBytes?: number
   /** Lets others have a turn in the middle of long work; nothing by default. */
   readonly breathe?: () => Promise<void>
+  /** Is told how far the start is, and may end it. */
+  readonly startup?: Startup
   /** Build the chain again before anything else: from the block files alone, or coins and indices from the blocks in the index. */
   readonly rebuild?: Rebuild | undefined
   /** A chain that is lower is not pruned; 1000 by default. */
@@ -224,7 +227,10 @@ const COINS_AT_ONCE = 1000
 /** Satoshi per 1000 weight so that any transaction, its size rounded up to whole virtual bytes, still pays the rate. */
 const perKw = (perKvb: number): FeeratePerKw => FeeratePerKw(Math.max(253, Math.ceil((perKvb / 4) * 1.012)))
 
-/** Opens the chain that the store holds, or begins one at the network's genesis. Throws StoreMismatch on a store of another network. */
+/**
+ * Opens the chain that the store holds, or begins one at the network's genesis. Throws StoreMismatch on a store of another network,
+ * Stopping when the start is to go no further.
+ */
 export const createLedgerEngine = async (options: LedgerEngineOptions): Promise<LedgerEngine> => {
   const { store, directory, network, clock, log = SILENT, checkScripts, scriptCache, assumption } = options
   const watchers = new Set<MempoolListener>()
@@ -251,6 +257,7 @@ export const createLedgerEngine = async (options: LedgerEngineOptions): Promise<
     now,
     nowMs: () => clock.now(),
     breathe: options.breathe ?? (() => Promise.resolve()),
+    startup: options.startup ?? NO_STARTUP,
     log,
     cacheBytes: options.cacheBytes ?? 64 * 1024 * 1024,
     indexes: options.indexes ?? ['txindex'],

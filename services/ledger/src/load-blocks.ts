@@ -2,7 +2,7 @@
  * Taking blocks from a file (-loadblock): one of bitcoind's, of ours, or what linearize wrote; anything with magic, length and block.
  * They may stand in any order: one that comes before its parent waits for it.
  */
-import { existsSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { basename, dirname, resolve } from 'node:path'
 import { DecodeError } from '@leyden/codec'
 import { blockHash, decodeBlock, type Block, type BlockHash } from '@leyden/bitcoin'
@@ -10,6 +10,7 @@ import type { Log } from '@leyden/runtime'
 import { recordMagic, scanRecords } from './block-files.ts'
 import { diskDirectory } from './directory.ts'
 import type { LedgerEngine } from './engine.ts'
+import { NO_STARTUP, type Progress, type Startup } from './warmup.ts'
 
 /** Handed to the chain and not settled: enough for one flush to take many. */
 const MAX_OUTSTANDING = 64
@@ -23,11 +24,18 @@ const decode = (bytes: Uint8Array): Block | undefined => {
   }
 }
 
-/** Resolves when every block of the file has been taken or refused. Throws when the ledger cannot write. */
-export const loadBlocks = async (engine: LedgerEngine, file: string, log: Log): Promise<void> => {
+/**
+ * Resolves when every block of the file has been taken or refused. Throws when the ledger cannot write, Stopping when it is to be
+ * left off.
+ */
+export const loadBlocks = async (engine: LedgerEngine, file: string, log: Log, startup: Startup = NO_STARTUP): Promise<void> => {
   const path = resolve(file)
   if (!existsSync(path)) return log.warn({ path }, 'could not open blocks file')
   const directory = diskDirectory(dirname(path))
+  const { size } = statSync(path)
+  let read = 0
+  const progress = (): Progress => ({ done: read, of: size, unit: 'bytes' })
+  startup.begin({ doing: `Importing blocks from ${basename(path)}`, progress, isLong: true })
   /** By the parent. */
   const early = new Map<BlockHash, Block[]>()
   const sent = new Set<BlockHash>()
@@ -44,7 +52,9 @@ export const loadBlocks = async (engine: LedgerEngine, file: string, log: Log): 
     if (outstanding.length >= MAX_OUTSTANDING) await outstanding.shift()
   }
   try {
-    for await (const { bytes } of scanRecords(directory, basename(path), recordMagic(engine.network))) {
+    for await (const { bytes, offset } of scanRecords(directory, basename(path), recordMagic(engine.network))) {
+      startup.check()
+      read = offset
       const block = decode(bytes)
       if (block === undefined) {
         broken++

@@ -9,6 +9,7 @@ import { MEMPOOL_HELP } from './mempool-config.ts'
 import { startLedger } from './daemon.ts'
 import { PEER_HELP } from './p2p/help.ts'
 import { newKeyCommand, newNetworkCommand } from './new-network.ts'
+import { Stopping } from './warmup.ts'
 
 /** Each flag is also known by its name in lower case, as bitcoind writes them. */
 const text = (name: string, description: string, valueHint: string) =>
@@ -86,17 +87,23 @@ const command = defineCommand({
     const lines = pino.destination({ dest: 1, sync: true })
     lines.on('error', () => undefined) // a disk too full for the log must not end the ledger
     const log = pino({ level: config.logLevel, base: { service: 'ledger' } }, lines)
-    const ledger = await startLedger(config, log)
+    const end = new AbortController()
     const stop = (signal: NodeJS.Signals): void => {
       log.info({ signal }, 'stopping')
-      void ledger.stop()
+      end.abort()
     }
     process.on('SIGTERM', stop)
     process.on('SIGINT', stop)
-    await ledger.stopped
+    try {
+      const ledger = await startLedger(config, log, { signal: end.signal })
+      await ledger.stopped
+    } catch (error) {
+      if (!(error instanceof Stopping)) throw error
+    } finally {
+      process.off('SIGTERM', stop)
+      process.off('SIGINT', stop)
+    }
     log.info({}, 'stopped')
-    process.off('SIGTERM', stop)
-    process.off('SIGINT', stop)
   },
 })
 

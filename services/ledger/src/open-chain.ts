@@ -32,17 +32,24 @@ import { flush, newFlushes } from './flush.ts'
 import { readFees, readMempool } from './mempool-rows.ts'
 import { rebuild } from './rebuild.ts'
 import { createRowBuffer } from './row-buffer.ts'
+import { Stopping, turns, type Progress } from './warmup.ts'
 
 /** Of the cache, the part for what is not on the disk: two of these may be held at once, one being written. */
 const DIRTY_PART = 4
 /** A flush that is larger takes too long. */
 const MAX_DIRTY_BYTES = 48 * 1024 * 1024
 
-/** Opens the chain of a store, or begins one; the mempool of the last run is judged anew. */
+/**
+ * Opens the chain of a store, or begins one; the mempool of the last run is judged anew.
+ * Throws Stopping when the start is to go no further: what it has come to by then is durable.
+ */
 export const openChain = async (options: ChainOptions): Promise<Chain> => {
-  const { store, network, log, cacheBytes, directory } = options
+  const { store, network, log, cacheBytes, directory, startup } = options
   const tree = createHeaderTree(network, network.genesis.header)
+  startup.begin({ doing: 'Loading block index' })
   const about = await claim(options, tree.genesis.hash)
+  startup.begin({ doing: 'Loading block index' })
+  const turn = turns(options)
   const files = await openBlockFiles(
     { directory, magic: recordMagic(network), maxFileBytes: options.maxFileBytes },
     await readFiles(store),
@@ -54,6 +61,7 @@ export const openChain = async (options: ChainOptions): Promise<Chain> => {
   let nextOrder = 1
   let leastOrder = 0
   for await (const row of readHeaders(store)) {
+    await turn()
     const entry = restoreEntry(tree, row.header, { stored: row.stored, failed: row.failed, order: row.order })
     if (entry === undefined) continue
     if (row.fees !== undefined) fees.set(entry.hash, row.fees)
@@ -108,7 +116,7 @@ export const openChain = async (options: ChainOptions): Promise<Chain> => {
   }
   gatherLoose(chain)
   if (options.persistMempool) await loadPool(chain)
-  await activate(chain)
+  await connectStored(chain)
   checkIndexes(chain)
   settle(chain)
   await flush(chain)
@@ -139,11 +147,31 @@ const isCurrent = (chain: Chain): boolean =>
 const loadPool = async (chain: Chain): Promise<void> => {
   const rows = await readMempool(chain.options.store)
   for (const row of rows) if (row.delta !== 0n) chain.pool.deltas.set(row.txid, row.delta)
-  await fillPool(
-    chain,
-    rows.flatMap(({ tx, time }) => (tx === undefined ? [] : [{ tx, time }])),
-  )
+  const waiting = rows.flatMap(({ tx, time }) => (tx === undefined ? [] : [{ tx, time }]))
+  let done = 0
+  const turn = turns(chain.options)
+  const progress = (): Progress => ({ done, of: waiting.length, unit: 'transactions' })
+  chain.options.startup.begin({ doing: 'Loading mempool', progress, isLong: true })
+  // Nobody flushes yet: it may be waited between two transactions.
+  await fillPool(chain, waiting, {
+    pause: async () => {
+      done++
+      await turn()
+    },
+  })
   for (const row of rows) if (row.unbroadcast && chain.pool.entries.has(row.txid)) chain.pool.unbroadcast.add(row.txid)
+}
+
+/** Connects what is stored beyond the tip: after a crash, or when the chain is built again. */
+const connectStored = async (chain: Chain): Promise<void> => {
+  const progress = (): Progress => ({ done: tipOf(chain).height, of: chain.best.height, unit: 'blocks' })
+  if (tipOf(chain) !== chain.best) chain.options.startup.begin({ doing: 'Verifying blocks', progress, isLong: true })
+  try {
+    await activate(chain)
+  } catch (error) {
+    if (error instanceof Stopping) await flush(chain)
+    throw error
+  }
 }
 
 /** An index that is behind needs the blocks that it has not had. */

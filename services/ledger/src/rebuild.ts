@@ -20,6 +20,7 @@ import {
 } from './block-files.ts'
 import { aboutWrite, fileWrite, headerWrite, StoreMismatch, type About } from './chain-rows.ts'
 import type { Directory } from './directory.ts'
+import { turns, type Progress, type Startup } from './warmup.ts'
 
 export type Rebuild = 'everything' | 'chainstate'
 
@@ -28,26 +29,49 @@ const BATCH = 5000
 /** A year beyond any clock: the headers were accepted when they came. */
 const ANY_TIME = 0xffff_ffff
 
-const deleteRows = async (store: Store, kind: string): Promise<void> => {
+const deleteRows = async (store: Store, kind: string, { check }: Startup): Promise<void> => {
   let batch: Write[] = []
   for await (const [key] of store.range(keyRange(kind))) {
     batch.push({ key, value: undefined })
     if (batch.length < BATCH) continue
+    check()
     await store.write(batch)
     batch = []
   }
   await store.write(batch)
 }
 
+export type RebuildParts = {
+  readonly store: Store
+  readonly directory: Directory
+  readonly network: Network
+  readonly log: Log
+  readonly startup: Startup
+  readonly breathe: () => Promise<void>
+}
+
 type Found = { readonly hash: BlockHash; readonly header: BlockHeader; readonly transactions: number; readonly place: Place }
 
 /** Every whole block of the files, in their order. */
-async function* findBlocks(directory: Directory, network: Network, log: Log): AsyncIterable<Found> {
-  for (const file of await blockFileNumbers(directory)) {
+async function* findBlocks(parts: RebuildParts): AsyncIterable<Found> {
+  const { directory, network, log, startup } = parts
+  const turn = turns(parts)
+  const sizes = new Map((await directory.list()).map(({ name, size }) => [name, size]))
+  const files = await blockFileNumbers(directory)
+  const sizeOf = (file: number): number => sizes.get(blockFileName(file)) ?? 0
+  let before = 0
+  let at = 0
+  const of = files.reduce((sum, file) => sum + sizeOf(file), 0)
+  const progress = (): Progress => ({ done: before + at, of, unit: 'bytes' })
+  startup.begin({ doing: 'Reindexing blocks', progress, isLong: true })
+  for (const file of files) {
     const name = blockFileName(file)
     let blocks = 0
     let damaged = 0
     for await (const { bytes, offset, checksum } of scanRecords(directory, name, recordMagic(network))) {
+      startup.check()
+      await turn()
+      at = offset
       const header = decodeHeader(bytes.subarray(0, HEADER_BYTES))
       const hash = blockHash(header)
       if (checksum !== recordChecksum(hash, bytes)) {
@@ -58,19 +82,21 @@ async function* findBlocks(directory: Directory, network: Network, log: Log): As
       const transactions = compactSize.decode(new Reader(bytes.subarray(HEADER_BYTES)))
       yield { hash, header, transactions, place: { file, offset, length: bytes.length } }
     }
+    before += sizeOf(file)
+    at = 0
     log.info({ file: name, blocks, ...(damaged === 0 ? {} : { damaged }) }, 'block file read')
   }
 }
 
-/** Makes the rows of the index from the block files: the tree of all blocks whose ancestors are here too. */
-const indexFiles = async (store: Store, directory: Directory, network: Network, log: Log): Promise<void> => {
+/** Makes the rows of the index from the block files: the tree of all blocks whose ancestors are here too. Gives how many. */
+const indexFiles = async (parts: RebuildParts): Promise<number> => {
+  const { store, directory, network, log } = parts
   const tree = createHeaderTree(network, network.genesis.header)
   const facts = new Map<number, FileFacts>()
   /** Blocks whose parent has not been met, by that parent. */
   const early = new Map<BlockHash, Found[]>()
   let batch: Write[] = []
   let order = 0
-  let files = 0
   const count = ({ file, offset, length }: Place, height: number): void => {
     const before = facts.get(file)
     facts.set(file, {
@@ -106,8 +132,7 @@ const indexFiles = async (store: Store, directory: Directory, network: Network, 
     }
     return entry
   }
-  for await (const found of findBlocks(directory, network, log)) {
-    files = Math.max(files, found.place.file + 1)
+  for await (const found of findBlocks(parts)) {
     const ready = [found]
     for (let next = ready.pop(); next !== undefined; next = ready.pop()) {
       if ((await place(next)) === undefined) continue
@@ -122,31 +147,30 @@ const indexFiles = async (store: Store, directory: Directory, network: Network, 
     )
   await store.write([...batch, ...[...facts].map(([file, fact]) => fileWrite(file, fact))])
   log.info({ blocks: tree.entries.size - 1, loose: early.size }, 'the index of blocks is made from the files')
+  return order
 }
 
 /**
  * Takes away what is to be made again. Gives what the store says of itself afterwards.
- * Throws StoreMismatch when the block files cannot give it.
+ * Throws StoreMismatch when the block files cannot give it, Stopping when it is to be left off: the next start begins it again.
  */
-export const rebuild = async (
-  what: Rebuild,
-  known: About,
-  { store, directory, network, log }: { store: Store; directory: Directory; network: Network; log: Log },
-): Promise<About> => {
+export const rebuild = async (what: Rebuild, known: About, parts: RebuildParts): Promise<About> => {
+  const { store, directory, log, startup } = parts
   const { rebuilding: _, pruned, ...about } = known
   if (what === 'chainstate' && pruned === true)
     throw new StoreMismatch('Prune mode is incompatible with -reindex-chainstate. Use full -reindex instead.')
   log.info({ what }, 'the chain is built again from the block files')
+  startup.begin({ doing: 'Deleting what is built again', isLong: true })
   await store.write([aboutWrite({ ...known, rebuilding: what })])
-  for (const kind of ['tip', 'index', 'transaction', 'filter', 'coinstats', 'coin']) await deleteRows(store, kind)
+  for (const kind of ['tip', 'index', 'transaction', 'filter', 'coinstats', 'coin']) await deleteRows(store, kind, startup)
   if (what === 'chainstate') {
     await store.write([aboutWrite(about)])
     return about
   }
-  for (const kind of ['header', 'file']) await deleteRows(store, kind)
+  for (const kind of ['header', 'file']) await deleteRows(store, kind, startup)
   // Without the lowest blocks the others lead nowhere.
   if (pruned === true) for (const file of await blockFileNumbers(directory)) await directory.remove(blockFileName(file))
-  await indexFiles(store, directory, network, log)
-  await store.write([aboutWrite(about)])
-  return about
+  const indexed: About = { ...about, fromFiles: await indexFiles(parts) }
+  await store.write([aboutWrite(indexed)])
+  return indexed
 }

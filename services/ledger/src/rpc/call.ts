@@ -16,6 +16,7 @@ export const RPC = {
   nodeNotConnected: -29,
   invalidIpOrSubnet: -30,
   nodeCapacityReached: -34,
+  inWarmup: -28,
   database: -20,
   deserialization: -22,
   verify: -25,

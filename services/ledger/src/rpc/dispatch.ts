@@ -10,10 +10,10 @@ import { filterMethods } from './filter-methods.ts'
 import { duplicateName } from './json-names.ts'
 import { jsonText, type Json } from './json-text.ts'
 import { mempoolMethods } from './mempool-methods.ts'
-import type { ActiveCall, Method, Methods, RpcContext } from './method.ts'
+import type { ActiveCall, Method, Methods, RpcContext, Starting } from './method.ts'
 import { miningMethods } from './mining-methods.ts'
 import { networkMethods } from './network-methods.ts'
-import { nodeMethods } from './node-methods.ts'
+import { nodeMethods, STOPPING } from './node-methods.ts'
 import { psbtMethods } from './psbt-methods.ts'
 import { rawMethods } from './raw-methods.ts'
 import { scanMethods } from './scan-methods.ts'
@@ -132,14 +132,26 @@ const isNamed = (params: unknown): boolean => typeof params === 'object' && para
 const methodOf = (value: unknown): unknown =>
   typeof value === 'object' && value !== null ? (value as { method?: unknown }).method : undefined
 
-/** Runs calls. A fault of ours is told as an error, and logged. */
-export const createDispatch = (options: Omit<RpcContext, 'active'>, log: Log): Dispatch => {
+/** Of a call that comes while the ledger starts. Bitcoin Core answers `stop` by the same error, but is out of what we call long soon. */
+const answerEarly = (method: string, { status, obeysStop, stop }: Starting): Json | RpcError => {
+  if (method !== 'stop' || !obeysStop()) return new RpcError(RPC.inWarmup, status())
+  stop()
+  return STOPPING
+}
+
+/** Runs calls; `open` gives what they may use, or what there is before. A fault of ours is told as an error, and logged. */
+export const createDispatch = (open: () => RpcContext | Starting, log: Log): Dispatch => {
   const active = new Set<ActiveCall>()
-  const context = { ...options, active }
 
   const execute = async ({ method: name, params }: Request, body?: string): Promise<Json | RpcError> => {
+    const opened = open()
+    if ('obeysStop' in opened) return answerEarly(name, opened)
+    const context = { ...opened, active }
     const call = calls.get(name)
     if (call === undefined) return new RpcError(RPC.methodNotFound, 'Method not found')
+    const twice = body !== undefined && isNamed(params) ? duplicateName(body, ['params']) : undefined
+    if (twice !== undefined)
+      return new RpcError(RPC.invalidParameter, `Parameter ${twice.slice(0, 100)} specified multiple times`)
     const entry = { method: name, since: performance.now() }
     active.add(entry)
     try {
@@ -184,11 +196,7 @@ export const createDispatch = (options: Omit<RpcContext, 'active'>, log: Log): D
     if (typeof value !== 'object' || value === null) return failed(new RpcError(RPC.parse, 'Top-level object parse error'), 500)
     const request = parseRequest(value)
     if ('broken' in request) return failed(request.broken, 400, request)
-    const twice = isNamed(request.params) ? duplicateName(body, ['params']) : undefined
-    const result =
-      twice === undefined
-        ? await execute(request, body)
-        : new RpcError(RPC.invalidParameter, `Parameter ${twice.slice(0, 100)} specified multiple times`)
+    const result = await execute(request, body)
     if (request.version === 'v2' && request.id === undefined) return { status: 204 }
     const status = result instanceof RpcError && request.version === 'v1' ? httpStatus(result) : 200
     return { status, text: jsonText(reply(request, result)) }

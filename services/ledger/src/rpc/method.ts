@@ -35,6 +35,14 @@ export type RpcContext = {
   readonly zmq: readonly { readonly topic: string; readonly address: string; readonly hwm: number }[]
 }
 
+/** While the ledger starts there is only this. */
+export type Starting = {
+  /** What it is doing, in one sentence. */
+  readonly status: () => string
+  readonly obeysStop: () => boolean
+  readonly stop: () => void
+}
+
 /** `since`: milliseconds of the process's steady clock. */
 export type ActiveCall = { readonly method: string; readonly since: number }
 export type MethodContext = RpcContext & {

@@ -6,6 +6,9 @@ import type { Methods } from './method.ts'
 /** Longer than that the server does not stay open. */
 const MAX_STOP_WAIT_MS = 10_000
 
+/** What `stop` answers. */
+export const STOPPING = 'Leyden ledger stopping'
+
 const seconds = (ms: number): number => Math.floor(ms / 1000)
 
 const SCRIPT_ADDRESSES: ReadonlySet<string> = new Set(['p2sh', 'p2wsh', 'p2tr', 'p2a'])
@@ -48,7 +51,7 @@ export const nodeMethods: Methods = {
       const wait = args.int(0, 0)
       stop()
       if (wait > 0) await new Promise((resolve) => setTimeout(resolve, Math.min(wait, MAX_STOP_WAIT_MS)))
-      return 'Leyden ledger stopping'
+      return STOPPING
     },
   },
 }

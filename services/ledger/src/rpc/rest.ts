@@ -18,9 +18,11 @@ import type { LedgerEngine } from '../engine.ts'
 import { RPC, RpcError } from './call.ts'
 import { btc, jsonText, type Json } from './json-text.ts'
 import { scriptJson } from './json.ts'
+import type { Starting } from './method.ts'
 
 export type RestReply = { readonly status: number; readonly text?: string; readonly bytes?: Uint8Array; readonly type: string }
 
+/** What REST may use. */
 export type RestOptions = {
   readonly engine: LedgerEngine
   readonly call: (method: string, params: readonly Json[]) => Promise<Json | RpcError>
@@ -327,12 +329,17 @@ const HANDLERS: readonly (readonly [prefix: string, handler: Handler])[] = [
   ['blockhashbyheight/', blockHashByHeight],
 ]
 
-/** The answer to a request for `/rest/...`; undefined when there is nothing of that name. Never throws. */
-export const answerRest = async (options: RestOptions, url: string, body: Uint8Array): Promise<RestReply | undefined> => {
+/** The answer to a request for `/rest/...`, from an open ledger or one that starts; undefined when there is nothing of that name. Never throws. */
+export const answerRest = async (
+  options: RestOptions | Pick<Starting, 'status'>,
+  url: string,
+  body: Uint8Array,
+): Promise<RestReply | undefined> => {
   const [path = '', search = ''] = url.slice('/rest/'.length).split('?', 2)
   const [prefix, handler] = HANDLERS.find(([name]) => path.startsWith(name)) ?? []
   if (prefix === undefined || handler === undefined) return undefined
   try {
+    if ('status' in options) throw new RestError(503, `Service temporarily unavailable: ${options.status()}`)
     if (/%(?![0-9a-fA-F]{2})/.test(url)) throw bad('URI parsing failed, it likely contained RFC 3986 invalid characters')
     const dot = path.lastIndexOf('.')
     const suffix = dot < 0 ? '' : path.slice(dot + 1)

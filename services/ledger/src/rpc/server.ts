@@ -9,7 +9,8 @@ import { authorizedUser, type Credentials, type Whitelist } from '../credentials
 import { listenOn } from '../listen.ts'
 import { isInSubnets } from '../subnet.ts'
 import { createDispatch } from './dispatch.ts'
-import type { RpcContext } from './method.ts'
+import type { Json } from './json-text.ts'
+import type { RpcContext, Starting } from './method.ts'
 import { answerRest } from './rest.ts'
 
 /** A block in hex is at most 8 MB. Bitcoin Core's MAX_SIZE. */
@@ -20,7 +21,8 @@ const WRONG_PASSWORD_DELAY_MS = 250
 const STOP_TIMEOUT_MS = 20_000
 
 export type RpcServerOptions = {
-  readonly context: RpcContext
+  /** What is answered until `open`. */
+  readonly starting: Starting
   readonly credentials: Credentials
   readonly whitelist: Whitelist
   /** Addresses that may connect. */
@@ -38,6 +40,8 @@ export type RpcServerOptions = {
 export type RpcServer = {
   /** Listens on one more address; port 0 takes a free one. Throws PortTaken. */
   listen(host: string, port: number): Promise<number>
+  /** From now on calls are answered. */
+  open(context: RpcContext): void
   /** Refuses new calls, lets those under way end. */
   close(): Promise<void>
 }
@@ -88,13 +92,15 @@ const TOO_LARGE: Reply = { status: 413, headers: { Connection: 'close' } }
 
 /** The server; it listens nowhere yet. */
 export const createRpcServer = (options: RpcServerOptions): RpcServer => {
-  const { context, credentials, whitelist, allowed, timeoutMs } = options
+  const { starting, credentials, whitelist, allowed, timeoutMs } = options
   const log = limitLog(options.log, () => Date.now())
-  const dispatch = createDispatch(context, log)
+  let context: RpcContext | undefined
+  const dispatch = createDispatch(() => context ?? starting, log)
   const run = createWorkQueue(options.threads, options.workQueue)
   const servers: Server[] = []
   const underWay = new Set<ServerResponse>()
   let isClosing = false
+  let closed: Promise<void> | undefined
   let allEnded: (() => void) | undefined
 
   const call = async (request: IncomingMessage): Promise<Reply> => {
@@ -119,7 +125,11 @@ export const createRpcServer = (options: RpcServerOptions): RpcServer => {
   const rest = async (request: IncomingMessage, url: string): Promise<Reply> => {
     const body = await readBytes(request)
     if (body === undefined) return TOO_LARGE
-    const reply = await answerRest({ engine: context.engine, call: (method, params) => dispatch.call(method, params) }, url, body)
+    const open = context && {
+      engine: context.engine,
+      call: (method: string, params: readonly Json[]) => dispatch.call(method, params),
+    }
+    const reply = await answerRest(open ?? starting, url, body)
     if (reply === undefined) return { status: 404 }
     return { status: reply.status, text: reply.bytes ?? reply.text ?? '', headers: { 'Content-Type': reply.type } }
   }
@@ -158,6 +168,22 @@ export const createRpcServer = (options: RpcServerOptions): RpcServer => {
     else socket.destroy()
   }
 
+  const close = async (): Promise<void> => {
+    isClosing = true
+    const ended = servers.map((server) => new Promise<void>((resolve) => server.close(() => resolve())))
+    for (const server of servers) server.closeIdleConnections()
+    if (underWay.size > 0)
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, STOP_TIMEOUT_MS)
+        allEnded = () => {
+          clearTimeout(timer)
+          resolve()
+        }
+      })
+    for (const server of servers) server.closeAllConnections()
+    await Promise.all(ended)
+  }
+
   return {
     async listen(host, port) {
       const server = createServer({ maxHeaderSize: MAX_HEADER_BYTES, keepAliveTimeout: timeoutMs, requestTimeout: timeoutMs })
@@ -167,20 +193,9 @@ export const createRpcServer = (options: RpcServerOptions): RpcServer => {
       servers.push(server)
       return bound
     },
-    async close() {
-      isClosing = true
-      const closed = servers.map((server) => new Promise<void>((resolve) => server.close(() => resolve())))
-      for (const server of servers) server.closeIdleConnections()
-      if (underWay.size > 0)
-        await new Promise<void>((resolve) => {
-          const timer = setTimeout(resolve, STOP_TIMEOUT_MS)
-          allEnded = () => {
-            clearTimeout(timer)
-            resolve()
-          }
-        })
-      for (const server of servers) server.closeAllConnections()
-      await Promise.all(closed)
+    open(opened) {
+      context = opened
     },
+    close: () => (closed ??= close()),
   }
 }
