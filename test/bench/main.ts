@@ -8,6 +8,7 @@ import { benchCrypto } from './crypto.ts'
 import { benchLedger } from './ledger.ts'
 import { benchPayments } from './payments.ts'
 import { note, type Settings } from './report.ts'
+import { benchRouting } from './routing.ts'
 import { benchStore } from './store.ts'
 
 const PARTS: Readonly<Record<string, (settings: Settings) => Promise<void>>> = {
@@ -15,6 +16,7 @@ const PARTS: Readonly<Record<string, (settings: Settings) => Promise<void>>> = {
   codec: benchCodec,
   store: benchStore,
   ledger: benchLedger,
+  routing: benchRouting,
   payments: benchPayments,
 }
 

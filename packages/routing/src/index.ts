@@ -26,7 +26,7 @@ export {
   speakerOf,
 } from './gossip/graph.ts'
 export { restoreOwn, routeHints } from './gossip/own.ts'
-export { loadGossip, type StoredOwn } from './gossip/rows.ts'
+export { channelRow, loadGossip, nodeRow, type StoredOwn, updateRow } from './gossip/rows.ts'
 export * from './gossip/state.ts'
 export { resumeGossip, stepGossip } from './gossip/step.ts'
 export {
@@ -40,5 +40,5 @@ export {
 } from './gossip/validate.ts'
 export { delayPrice, forwardingFee } from './pathfind/cost.ts'
 export * from './pathfind/route.ts'
-export * from './pathfind/score.ts'
+export { emptyScores, learnPolicy, recordFailure, recordSuccess, type Scores } from './pathfind/score.ts'
 export * from './pathfind/search.ts'

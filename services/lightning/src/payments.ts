@@ -30,16 +30,7 @@ import {
   reconcile,
   stepPayments,
 } from '@leyden/payment'
-import {
-  findRoute,
-  learnPolicy,
-  learntPolicy,
-  penalty,
-  recordFailure,
-  recordSuccess,
-  routeHints,
-  type Scores,
-} from '@leyden/routing'
+import { emptyScores, findRoute, learnPolicy, recordFailure, recordSuccess, routeHints } from '@leyden/routing'
 import { type Batch, type Cancel, type Clock, type Drive, type Random, recordKind } from '@leyden/runtime'
 import type { Channels, OwnerEffect } from './channels.ts'
 import type { EventLog } from './events.ts'
@@ -137,7 +128,7 @@ const recordsOf = (batch: Batch<NodeEffect>): PaymentRecords => ({
 
 export const createPayments = (options: PaymentsOptions): Payments => {
   const { drive, clock, random, log, network, nodeId, gossip, events, channels } = options
-  const scores: Scores = new Map()
+  const scores = emptyScores()
   const waiting = new Map<PaymentHash, Set<() => void>>()
   let cancelTick: Cancel | undefined
   let stopped = false
@@ -187,12 +178,7 @@ export const createPayments = (options: PaymentsOptions): Payments => {
         return undefined
       },
       findRoute: (query) =>
-        findRoute(gossip.state.graph, {
-          ...query,
-          source: nodeId,
-          penalty: (edge, amountMsat) => penalty(scores, edge, amountMsat, clock.now()),
-          learnt: (edge) => learntPolicy(scores, edge, clock.now()),
-        }),
+        findRoute(gossip.state.graph, { ...query, source: nodeId, experience: { scores, nowMs: clock.now() } }),
     }
   }
 
@@ -253,7 +239,7 @@ export const createPayments = (options: PaymentsOptions): Payments => {
       else if (effect.type === 'invoiceChanged') tellInvoice(batch, effect.invoice)
       else if (effect.type === 'edges')
         for (const outcome of effect.outcomes) {
-          if (outcome.passed) recordSuccess(scores, outcome.edge, outcome.amountMsat, clock.now())
+          if (outcome.passed) recordSuccess(scores, outcome.edge, outcome.amountMsat)
           else {
             recordFailure(scores, outcome.edge, outcome.amountMsat, clock.now())
             if (outcome.channelUpdate !== undefined)

@@ -24,6 +24,7 @@ import {
   channelAnnouncementHash,
   type OwnPolicy,
 } from './announce.ts'
+import { applyAnnouncement, applyUpdate } from './graph.ts'
 import { restoreOwn, routeHints } from './own.ts'
 import { loadGossip } from './rows.ts'
 import {
@@ -516,20 +517,8 @@ describe('answering queries', () => {
     const update = updateOf(ID, bob, carol)
     for (let i = 0; i < 7000; i++) {
       const id = scid(i < 4000 ? 100 : 100 + i, i, 0)
-      gossip.graph.channels.set(id, {
-        shortChannelId: id,
-        node1: bob.id,
-        node2: carol.id,
-        usable: true,
-        raw: announcement.raw,
-        heardAt: NOW,
-        policies: [{ ...policy, timestamp: NOW, raw: update.raw }, undefined],
-        spentAt: undefined,
-        rates: [
-          { tokens: 1, at: 0 },
-          { tokens: 1, at: 0 },
-        ],
-      })
+      applyAnnouncement(gossip.graph, { ...announcement.message, shortChannelId: id }, announcement.raw, { heardAt: NOW })
+      applyUpdate(gossip.graph, { ...update.message, shortChannelId: id }, update.raw)
     }
     const message: GossipMessage = {
       type: 'query_channel_range',

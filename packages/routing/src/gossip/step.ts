@@ -16,6 +16,7 @@ import {
 import {
   applyAnnouncement,
   applyNode,
+  applySpend,
   applyUpdate,
   directionOf,
   type GraphChannel,
@@ -294,9 +295,8 @@ const prune = (gossip: Gossip, env: GossipEnv, emit: Emit): void => {
 }
 
 const setSpent = (gossip: Gossip, id: ShortChannelId, spentAt: GraphChannel['spentAt'], emit: Emit): void => {
-  const channel = gossip.graph.channels.get(id)
-  if (channel === undefined || channel.spentAt === spentAt) return
-  channel.spentAt = spentAt
+  const channel = applySpend(gossip.graph, id, spentAt)
+  if (channel === undefined) return
   emit({ to: 'store', type: 'rows', rows: [channelRow(channel)] })
   emit({ to: 'owner', type: 'graphChanged' })
 }

@@ -1,12 +1,19 @@
 /** BOLT 7 § Routing Example, then what a route must be whatever the graph. */
-import { Msat, Sat } from '@leyden/bitcoin'
-import { type ChannelAnnouncement, type ChannelUpdate, NodeId, type ShortChannelId, scid } from '@leyden/lnwire'
+import { BlockHeight, Msat, Sat } from '@leyden/bitcoin'
+import {
+  type ChannelAnnouncement,
+  type ChannelUpdate,
+  type NodeAnnouncement,
+  NodeId,
+  type ShortChannelId,
+  scid,
+} from '@leyden/lnwire'
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { applyAnnouncement, applyUpdate, emptyGraph, type Graph } from '../gossip/graph.ts'
+import { applyAnnouncement, applyNode, applySpend, applyUpdate, emptyGraph, type Graph } from '../gossip/graph.ts'
 import { forwardingFee } from './cost.ts'
-import { edgeKey, type LocalEdge, MAX_HOPS, type Route, routeEdges } from './route.ts'
-import { penalty, recordFailure, recordSuccess, type Scores } from './score.ts'
+import { type Edge, edgeKey, type EdgePolicy, type LocalEdge, MAX_HOPS, type Route, routeEdges } from './route.ts'
+import { emptyScores, recordFailure, recordSuccess } from './score.ts'
 import { findRoute, type RouteRequest } from './search.ts'
 
 const node = (n: number): NodeId => NodeId(`02${n.toString(16).padStart(64, '0')}`)
@@ -57,6 +64,13 @@ const addChannel = (
     }
     applyUpdate(graph, update, zero)
   })
+}
+
+/** A bit that no BOLT 9 gives a meaning, required. */
+const UNKNOWN_FEATURE = new Uint8Array(100).fill(1, 0, 1)
+const announceNode = (graph: Graph, nodeId: NodeId, features: Uint8Array, timestamp = 1): void => {
+  const message = { type: 'node_announcement', features, timestamp, nodeId } as unknown as NodeAnnouncement
+  applyNode(graph, message, zero)
 }
 
 const local = (id: ShortChannelId, peer: NodeId, canSendMsat = 1_000_000_000n): LocalEdge => ({
@@ -155,15 +169,13 @@ describe('limits', () => {
     expect(
       routeWith((graph) => {
         addChannel(graph, BC, B, C, [{}, {}])
-        const channel = graph.channels.get(BC)
-        if (channel) channel.spentAt = 5 as never
+        applySpend(graph, BC, BlockHeight(5))
       }),
     ).toBe(undefined)
     expect(
       routeWith((graph) => {
         addChannel(graph, BC, B, C, [{}, {}])
-        const through = graph.nodes.get(B)
-        if (through) through.usable = false
+        announceNode(graph, B, UNKNOWN_FEATURE)
       }),
     ).toBe(undefined)
     expect(routeWith((graph) => addChannel(graph, BC, B, C, [{}, {}]))).not.toBe(undefined)
@@ -212,32 +224,38 @@ describe('hints', () => {
 
 describe('scores', () => {
   it('a failed edge is avoided for a while, and for good when it is ignored', () => {
-    const scores: Scores = new Map()
+    const scores = emptyScores()
     const over = (nowMs: number): NodeId | undefined =>
-      findRoute(example(), { ...request, penalty: (key, amount) => penalty(scores, key, amount, nowMs) })?.hops[0]?.nodeId
+      findRoute(example(), { ...request, experience: { scores, nowMs } })?.hops[0]?.nodeId
     expect(over(0)).toBe(B)
-    recordFailure(scores, { shortChannelId: BC, from: B }, request.amountMsat, 0)
+    recordFailure(scores, { shortChannelId: BC, from: B, to: C }, request.amountMsat, 0)
     expect(over(0)).toBe(D)
     expect(over(24 * 3_600_000)).toBe(B)
-    recordSuccess(scores, { shortChannelId: BC, from: B }, request.amountMsat, 1)
+    recordSuccess(scores, { shortChannelId: BC, from: B, to: C }, request.amountMsat)
     expect(over(1)).toBe(B)
     const ignoredEdges = new Set([edgeKey({ shortChannelId: BC, from: B })])
     expect(findRoute(example(), { ...request, ignoredEdges })?.hops[0]?.nodeId).toBe(D)
   })
 
   it('what a node says after a refusal counts more than the graph', () => {
-    const learnt = (key: string) =>
-      key === edgeKey({ shortChannelId: BC, from: B })
-        ? {
-            enabled: true,
-            cltvExpiryDelta: 25,
-            feeBaseMsat: 11_000,
-            feeProportionalMillionths: 0,
-            htlcMinimumMsat: Msat(0n),
-            htlcMaximumMsat: Msat(5_000_000n),
-          }
-        : undefined
-    expect(findRoute(example(), { ...request, learnt })).toMatchObject({ totalFeeMsat: 11_000n, totalCltvDelta: 85 })
+    const edge: Edge = { shortChannelId: BC, from: B, to: C }
+    const policy: EdgePolicy = {
+      enabled: true,
+      cltvExpiryDelta: 25,
+      feeBaseMsat: 11_000,
+      feeProportionalMillionths: 0,
+      htlcMinimumMsat: Msat(0n),
+      htlcMaximumMsat: Msat(5_000_000n),
+    }
+    const routeWith = (learnt: EdgePolicy, change: Partial<RouteRequest> = {}): Route | undefined => {
+      const scores = emptyScores()
+      scores.learnt.set(edgeKey(edge), { edge, policy: learnt, atMs: 0 })
+      return findRoute(example(), { ...request, ...change, experience: { scores, nowMs: 1 } })
+    }
+    expect(routeWith(policy)).toMatchObject({ totalFeeMsat: 11_000n, totalCltvDelta: 85 })
+    expect(routeWith({ ...policy, enabled: false })?.hops[0]?.nodeId).toBe(D)
+    expect(routeWith({ ...policy, htlcMaximumMsat: Msat(4_999_998n) })?.hops[0]?.nodeId).toBe(D)
+    expect(routeWith(policy, { ignoredEdges: new Set([edgeKey(edge)]) })?.hops[0]?.nodeId).toBe(D)
   })
 })
 

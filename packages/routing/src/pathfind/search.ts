@@ -1,14 +1,18 @@
 /**
  * The cheapest path from us to a payee: Dijkstra from the target, because fees and expiries add up backwards.
  * BOLT 7 § HTLC Fees: the fee of a node is on what it forwards, and is set by the end of the channel that forwards.
- * A label says: to bring the payment to the target from here, so much has to arrive here, with so many blocks left.
  * Our own channels are given as they are now; what the graph says about them is not used.
+ * The loop counts in numbers, over typed arrays: exact below 2^53 msat (see `expand`). The route that it finds is counted again in bigint
+ * from the policies themselves, and what does not hold then is no route. Of routes of one cost the ids decide, not the order of arrival.
  */
 import { MAX_MONEY, Msat } from '@leyden/bitcoin'
 import type { NodeId, ShortChannelId } from '@leyden/lnwire'
-import type { Graph } from '../gossip/graph.ts'
+import { type Graph, mostOver } from '../gossip/graph.ts'
+import { DELAY, EDGE_LIMITS, EDGE_WORDS, EdgePool, FEE_BASE, FEE_RATE, FROM, LEAST, MOST } from '../gossip/topology.ts'
 import { delayPrice, forwardingFee, HOP_PRICE } from './cost.ts'
+import { CLOSED, Heap, Labels } from './labels.ts'
 import { edgeKey, type EdgePolicy, type LocalEdge, MAX_HOPS, type Route, type RouteHint, type RouteHop } from './route.ts'
+import { edgeNumbers, learntPolicies, penalty, type Scores } from './score.ts'
 
 export interface RouteRequest {
   readonly source: NodeId
@@ -25,86 +29,273 @@ export interface RouteRequest {
   /** Keys of edges (edgeKey) that must not be used. */
   readonly ignoredEdges?: ReadonlySet<string>
   readonly ignoredNodes?: ReadonlySet<NodeId>
-  /** Price of an edge beyond its fee, in msat for comparison: score.ts. */
-  readonly penalty?: (key: string, amountMsat: number) => number
-  /** What we know better than the graph about an edge: score.ts. */
-  readonly learnt?: (key: string) => EdgePolicy | undefined
+  /** What past attempts say: prices beyond the fees, and policies that we know better than the graph. */
+  readonly experience?: { readonly scores: Scores; readonly nowMs: number }
   readonly maxHops?: number
 }
 
-/** How the payment goes on from a node. */
-interface Label {
-  readonly node: NodeId
-  readonly cost: number
-  /** Of the HTLC that has to arrive at the node. */
-  readonly amountMsat: bigint
-  readonly cltvDelta: number
-  readonly feeMsat: bigint
-  readonly totalFeeMsat: bigint
-  readonly hops: number
-  /** The channel to the next node; undefined at the target. */
-  readonly via: ShortChannelId | undefined
-  readonly next: Label | undefined
+/** What the loop looks up of an edge by its place. */
+interface Edges {
+  readonly pool: EdgePool
+  /** By slot (half the name): the short_channel_id. */
+  readonly high: Uint32Array
+  readonly low: Uint32Array
 }
 
-/** Binary heap by cost. */
-class Heap {
-  readonly #items: Label[] = []
-
-  push(label: Label): void {
-    const items = this.#items
-    let at = items.length
-    items.push(label)
-    while (at > 0) {
-      const parent = (at - 1) >> 1
-      const above = items[parent] as Label
-      if (above.cost <= label.cost) break
-      items[at] = above
-      at = parent
-    }
-    items[at] = label
-  }
-
-  pop(): Label | undefined {
-    const items = this.#items
-    const top = items[0]
-    const last = items.pop()
-    if (last === undefined || items.length === 0) return top
-    let at = 0
-    for (;;) {
-      let child = 2 * at + 1
-      if (child >= items.length) break
-      if (child + 1 < items.length && (items[child + 1] as Label).cost < (items[child] as Label).cost) child++
-      const below = items[child] as Label
-      if (below.cost >= last.cost) break
-      items[at] = below
-      at = child
-    }
-    items[at] = last
-    return top
-  }
-}
-
-/** A channel into a node, as its far end asks for. */
-interface Hop {
-  readonly from: NodeId
+/** An edge for this search alone: of a hint, or of the graph with the policy that its end told us. */
+interface Extra {
   readonly shortChannelId: ShortChannelId
+  readonly from: number
+  readonly to: number
+  readonly high: number
+  readonly low: number
+  readonly direction: 0 | 1
   readonly policy: EdgePolicy
+  readonly mostMsat: bigint
 }
+
+/** Marks of a node: it is the peer of a channel of ours; extra edges lead to it; edges of the graph do not count here. */
+const [LOCAL, EXTRA, APART] = [1, 2, 4]
+
+/** A search under way. */
+interface Walk {
+  readonly graph: Graph
+  readonly request: RouteRequest
+  readonly source: number
+  readonly target: number
+  /** Nodes that the graph does not know, numbered after those that it knows. */
+  readonly strangers: readonly NodeId[]
+  readonly maxAmount: number
+  readonly topology: Edges
+  /** By the node that they lead to. */
+  readonly extras: readonly Extra[]
+  readonly extraEdges: Edges
+  readonly extraBlocks: ReadonlyMap<number, { readonly first: number; readonly end: number }>
+  /** Places in the topology that are not used. */
+  readonly skipped: ReadonlySet<number>
+  readonly local: ReadonlyMap<number, readonly LocalEdge[]>
+  /** The cheapest way found from the source: what costs more is not followed. */
+  bound: number
+  first: LocalEdge | undefined
+  firstPeer: number
+}
+
+// One search at a time, and nothing in them outlives it.
+const labels = new Labels()
+const heap = new Heap()
 
 /** A hint tells no limits. */
 const UNLIMITED = { enabled: true, htlcMinimumMsat: Msat(0n), htlcMaximumMsat: Msat(MAX_MONEY * 1000n) }
 
-const hintEdges = (target: NodeId, hints: readonly RouteHint[]): Map<NodeId, Hop[]> => {
-  const into = new Map<NodeId, Hop[]>()
-  for (const hint of hints)
+/** The place of the edge that an edgeKey names, -1 when the graph has none that can be used. */
+const placeOfKey = (graph: Graph, key: string): number => {
+  const [id = '', from] = key.split('/')
+  const channel = /^\d{1,20}$/.test(id) ? graph.channels.get(BigInt(id) as ShortChannelId) : undefined
+  if (channel === undefined || (from !== channel.node1 && from !== channel.node2)) return -1
+  return graph.topology.placeOf(channel.slot, from === channel.node1 ? 0 : 1)
+}
+
+/** The edges besides the graph's, sorted by where they lead, and the places in the graph that they stand for or that must not be used. */
+const extrasOf = (graph: Graph, request: RouteRequest, numberOf: (id: NodeId) => number) => {
+  const { ignoredEdges, experience } = request
+  const skipped = new Set<number>()
+  for (const key of ignoredEdges ?? []) skipped.add(placeOfKey(graph, key))
+  const extras: Extra[] = []
+  const learnt = new Map(
+    (experience === undefined ? [] : learntPolicies(experience.scores, experience.nowMs)).map((one) => [edgeKey(one.edge), one]),
+  )
+  const add = (
+    edge: { shortChannelId: ShortChannelId; from: NodeId; to: NodeId },
+    policy: EdgePolicy,
+    mostMsat: bigint,
+  ): void => {
+    if (!policy.enabled || ignoredEdges?.has(edgeKey(edge)) === true) return
+    const { shortChannelId, from, to } = edge
+    extras.push({ shortChannelId, from: numberOf(from), to: numberOf(to), ...edgeNumbers(edge), policy, mostMsat })
+  }
+  for (const hint of request.hints ?? [])
     hint.forEach((hop, i) => {
-      const to = hint[i + 1]?.nodeId ?? target
-      const edges = into.get(to) ?? []
-      edges.push({ from: hop.nodeId, shortChannelId: hop.shortChannelId, policy: { ...hop, ...UNLIMITED } })
-      into.set(to, edges)
+      const edge = { shortChannelId: hop.shortChannelId, from: hop.nodeId, to: hint[i + 1]?.nodeId ?? request.target }
+      const policy = learnt.get(edgeKey(edge))?.policy ?? { ...hop, ...UNLIMITED }
+      add(edge, policy, policy.htlcMaximumMsat)
     })
-  return into
+  for (const { edge, policy } of learnt.values()) {
+    const channel = graph.channels.get(edge.shortChannelId)
+    if (channel === undefined || !channel.usable || channel.spentAt !== undefined) continue
+    const direction = channel.node1 === edge.from ? 0 : 1
+    const [from, to] = direction === 0 ? [channel.node1, channel.node2] : [channel.node2, channel.node1]
+    if (from !== edge.from || channel.policies[direction] === undefined) continue
+    if (graph.nodes.get(from)?.usable !== true || (to !== request.target && graph.nodes.get(to)?.usable !== true)) continue
+    skipped.add(graph.topology.placeOf(channel.slot, direction))
+    add({ shortChannelId: edge.shortChannelId, from, to }, policy, mostOver(channel, policy.htlcMaximumMsat))
+  }
+  return { extras: extras.toSorted((a, b) => a.to - b.to), skipped }
+}
+
+const NO_EDGES: Edges = { pool: new EdgePool(0), high: new Uint32Array(0), low: new Uint32Array(0) }
+
+/** The edges as the loop wants them. An edge's place is its slot. */
+const poolOf = (extras: readonly Extra[]): Edges => {
+  if (extras.length === 0) return NO_EDGES
+  const pool = new EdgePool(extras.length)
+  extras.forEach(({ from, direction, policy, mostMsat }, i) =>
+    pool.set(i, 2 * i + direction, from, {
+      cltvExpiryDelta: policy.cltvExpiryDelta,
+      feeBaseMsat: policy.feeBaseMsat,
+      feeProportionalMillionths: policy.feeProportionalMillionths,
+      leastMsat: Number(policy.htlcMinimumMsat),
+      mostMsat: Number(mostMsat),
+    }),
+  )
+  return { pool, high: Uint32Array.from(extras, ({ high }) => high), low: Uint32Array.from(extras, ({ low }) => low) }
+}
+
+/** Numbers for everything that the request names. */
+const prepare = (graph: Graph, request: RouteRequest): Walk => {
+  const { topology } = graph
+  const strangers: NodeId[] = []
+  const numbers = new Map<NodeId, number>()
+  const numberOf = (id: NodeId): number => {
+    const known = graph.nodes.get(id)?.index ?? numbers.get(id)
+    if (known !== undefined) return known
+    const number = topology.nodeLimit + strangers.length
+    strangers.push(id)
+    numbers.set(id, number)
+    return number
+  }
+  const [source, target] = [numberOf(request.source), numberOf(request.target)]
+  const { extras, skipped } = extrasOf(graph, request, numberOf)
+  const local = new Map<number, LocalEdge[]>()
+  for (const edge of request.localEdges) {
+    if (request.ignoredEdges?.has(edgeKey({ shortChannelId: edge.shortChannelId, from: request.source })) === true) continue
+    const peer = numberOf(edge.peer)
+    const edges = local.get(peer)
+    if (edges === undefined) local.set(peer, [edge])
+    else edges.push(edge)
+  }
+  const extraBlocks = new Map<number, { first: number; end: number }>()
+  extras.forEach(({ to }, i) => extraBlocks.set(to, { first: extraBlocks.get(to)?.first ?? i, end: i + 1 }))
+
+  labels.begin(topology.nodeLimit + strangers.length)
+  heap.clear()
+  labels.cost[source] = CLOSED
+  for (const id of request.ignoredNodes ?? []) {
+    const node = graph.nodes.get(id)?.index ?? numbers.get(id)
+    if (node !== undefined) labels.cost[node] = CLOSED
+  }
+  for (const peer of local.keys()) labels.marks[peer] = (labels.marks[peer] as number) | LOCAL
+  for (const to of extraBlocks.keys()) labels.marks[to] = (labels.marks[to] as number) | EXTRA
+  for (const { from } of extras) {
+    // the graph leads to no such node: only a hint can
+    const unusable = from < topology.nodeLimit && graph.nodes.get(topology.nodeId(from))?.usable === false
+    if (unusable && from !== target) labels.marks[from] = (labels.marks[from] as number) | APART
+  }
+  return {
+    graph,
+    request,
+    source,
+    target,
+    strangers,
+    maxAmount: Number(request.amountMsat + request.maxFeeMsat),
+    topology,
+    extras,
+    extraEdges: poolOf(extras),
+    extraBlocks,
+    skipped,
+    local,
+    bound: Infinity,
+    first: undefined,
+    firstPeer: -1,
+  }
+}
+
+/** Whether of two edges with the same cost the first is taken. */
+const isBefore = (a: Edges, placeA: number, b: Edges, placeB: number): boolean => {
+  const [slotA, slotB] = [(a.pool.names[placeA] as number) >> 1, (b.pool.names[placeB] as number) >> 1]
+  const [highA, highB] = [a.high[slotA] as number, b.high[slotB] as number]
+  return highA < highB || (highA === highB && (a.low[slotA] as number) < (b.low[slotB] as number))
+}
+
+const MILLION = 1_000_000
+
+/**
+ * Follows edges backwards, from the node that they lead to.
+ * Exact below 2^53 msat: with amount = millions * 1,000,000 + rest, the fee of BOLT 7 is base + millions * rate + floor(rest * rate / 1,000,000).
+ * The rate has 32 bits and the rest is below 2^20, so the last product is below 2^52; a quotient of integers below 2^53 never rounds up to the
+ * next integer. If `millions * rate` is not exact it is over 2^53, and so over every limit.
+ */
+const expand = (walk: Walk, edges: Edges, first: number, end: number, extra: boolean, here: number): void => {
+  const { maxAmount, skipped, topology } = walk
+  const { maxCltvDelta } = walk.request
+  const experience = (walk.request.experience?.scores.failed.size ?? 0) > 0 ? walk.request.experience : undefined
+  const { words, limits, names } = edges.pool
+  const { cost: costs, amount: amounts, delay: delays, marks } = labels
+  const { starts, counts } = walk.graph.topology
+  const graphWords = topology.pool.words
+  const hereCost = costs[here] as number
+  const amount = amounts[here] as number
+  const hereDelay = delays[here] as number
+  const hops = (labels.hops[here] as number) + 1
+  const millions = Math.floor(amount / MILLION)
+  const rest = amount - millions * MILLION
+  for (let place = first; place < end; place++) {
+    if (amount < (limits[place * EDGE_LIMITS + LEAST] as number) || amount > (limits[place * EDGE_LIMITS + MOST] as number))
+      continue
+    const word = place * EDGE_WORDS
+    const rate = words[word + FEE_RATE] as number
+    const fee = (words[word + FEE_BASE] as number) + millions * rate + Math.floor((rest * rate) / MILLION)
+    if (amount + fee > maxAmount) continue
+    const blocks = words[word + DELAY] as number
+    if (hereDelay + blocks > maxCltvDelta) continue
+    let cost = hereCost + fee + delayPrice(amount, blocks) + HOP_PRICE
+    if (cost + HOP_PRICE > walk.bound) continue
+    const from = words[word + FROM] as number
+    const before = costs[from] as number
+    if (cost > before) continue
+    // more than half of all nodes have one channel: from them it only goes back
+    if (marks[from] === 0) {
+      const ways = counts[from] as number
+      if (ways === 0 || (ways === 1 && graphWords[(starts[from] as number) * EDGE_WORDS + FROM] === here)) continue
+    }
+    if (!extra && skipped.size > 0 && skipped.has(place)) continue
+    if (experience !== undefined) {
+      const name = names[place] as number
+      const { scores, nowMs } = experience
+      cost += penalty(scores, edges.high[name >> 1] as number, edges.low[name >> 1] as number, name & 1, amount, nowMs)
+      if (cost > before || cost + HOP_PRICE > walk.bound) continue
+    }
+    if (cost === before) {
+      const via = labels.via[from] as number
+      // a node that was expanded costs no more than this one: its label stays
+      if (before <= hereCost) continue
+      if (!isBefore(edges, place, via < 0 ? walk.extraEdges : topology, via < 0 ? ~via : via)) continue
+    } else heap.push(cost, from)
+    costs[from] = cost
+    amounts[from] = amount + fee
+    delays[from] = hereDelay + blocks
+    labels.hops[from] = hops
+    labels.via[from] = extra ? ~place : place
+    labels.next[from] = here
+  }
+}
+
+/** Leaves by a channel of ours, if that is the cheapest way from the source so far. */
+const leave = (walk: Walk, peer: number): void => {
+  const { experience, source } = walk.request
+  const amount = labels.amount[peer] as number
+  for (const edge of walk.local.get(peer) ?? []) {
+    if (amount > Number(edge.canSendMsat) || amount < Number(edge.htlcMinimumMsat)) continue
+    let cost = (labels.cost[peer] as number) + HOP_PRICE
+    if (experience !== undefined) {
+      const { high, low, direction } = edgeNumbers({ shortChannelId: edge.shortChannelId, from: source, to: edge.peer })
+      cost += penalty(experience.scores, high, low, direction, amount, experience.nowMs)
+    }
+    if (cost > walk.bound) continue
+    if (cost === walk.bound && walk.first !== undefined && walk.first.shortChannelId <= edge.shortChannelId) continue
+    walk.bound = cost
+    walk.first = edge
+    walk.firstPeer = peer
+  }
 }
 
 /**
@@ -112,120 +303,88 @@ const hintEdges = (target: NodeId, hints: readonly RouteHint[]): Map<NodeId, Hop
  * Paying oneself has no route.
  */
 export const findRoute = (graph: Graph, request: RouteRequest): Route | undefined => {
-  const { source, target, ignoredEdges, ignoredNodes, penalty, maxFeeMsat, maxCltvDelta } = request
+  const { source, target, amountMsat, finalCltvDelta, ignoredNodes } = request
+  if (source === target || amountMsat === 0n || finalCltvDelta > request.maxCltvDelta) return undefined
+  if (ignoredNodes?.has(target) === true) return undefined
   const maxHops = request.maxHops ?? MAX_HOPS
-  if (source === target || request.amountMsat === 0n || request.finalCltvDelta > maxCltvDelta) return undefined
-  if (ignoredNodes?.has(target)) return undefined
-
-  const localInto = new Map<NodeId, LocalEdge[]>()
-  for (const edge of request.localEdges) {
-    const edges = localInto.get(edge.peer) ?? []
-    edges.push(edge)
-    localInto.set(edge.peer, edges)
-  }
-  const hinted = hintEdges(target, request.hints ?? [])
-
-  const best = new Map<NodeId, number>()
-  const done = new Set<NodeId>()
-  const heap = new Heap()
-  const improve = (label: Label): void => {
-    if (label.cost >= (best.get(label.node) ?? Infinity)) return
-    best.set(label.node, label.cost)
-    heap.push(label)
-  }
-
-  improve({
-    node: target,
-    cost: 0,
-    amountMsat: request.amountMsat,
-    cltvDelta: request.finalCltvDelta,
-    feeMsat: 0n,
-    totalFeeMsat: 0n,
-    hops: 0,
-    via: undefined,
-    next: undefined,
-  })
-
-  for (let label = heap.pop(); label !== undefined; label = heap.pop()) {
-    if (done.has(label.node)) continue
-    done.add(label.node)
-    if (label.node === source) return toRoute(label)
-    if (label.hops >= maxHops) continue
-    const here = label
-    const { amountMsat } = here
-    const amount = Number(amountMsat)
-
-    for (const edge of localInto.get(here.node) ?? []) {
-      if (amountMsat > edge.canSendMsat || amountMsat < edge.htlcMinimumMsat) continue
-      const key = edgeKey({ shortChannelId: edge.shortChannelId, from: source })
-      if (ignoredEdges?.has(key)) continue
-      improve({
-        ...here,
-        node: source,
-        cost: here.cost + (penalty?.(key, amount) ?? 0),
-        feeMsat: 0n,
-        hops: here.hops + 1,
-        via: edge.shortChannelId,
-        next: here,
-      })
+  const walk = prepare(graph, request)
+  const { topology } = graph
+  labels.cost[walk.target] = 0
+  labels.amount[walk.target] = Number(amountMsat)
+  labels.delay[walk.target] = finalCltvDelta
+  labels.hops[walk.target] = 0
+  heap.push(0, walk.target)
+  while (heap.size > 0) {
+    const { cost } = heap
+    const node = heap.pop()
+    if (cost + HOP_PRICE > walk.bound) break
+    // a cheaper label came after this one, or it is at its limit
+    if (cost > (labels.cost[node] as number) || (labels.hops[node] as number) >= maxHops) continue
+    const marks = labels.marks[node] as number
+    if ((marks & LOCAL) !== 0) leave(walk, node)
+    if ((marks & EXTRA) !== 0) {
+      const block = walk.extraBlocks.get(node)
+      if (block !== undefined) expand(walk, walk.extraEdges, block.first, block.end, true, node)
     }
-
-    const relax = (hop: Hop): void => {
-      if (hop.from === source || done.has(hop.from) || ignoredNodes?.has(hop.from)) return
-      const key = edgeKey(hop)
-      if (ignoredEdges?.has(key)) return
-      const policy = request.learnt?.(key) ?? hop.policy
-      if (!policy.enabled || amountMsat < policy.htlcMinimumMsat || amountMsat > policy.htlcMaximumMsat) return
-      const cltvDelta = here.cltvDelta + policy.cltvExpiryDelta
-      if (cltvDelta > maxCltvDelta) return
-      const feeMsat = forwardingFee(policy, amountMsat)
-      const totalFeeMsat = here.totalFeeMsat + feeMsat
-      if (totalFeeMsat > maxFeeMsat) return
-      improve({
-        node: hop.from,
-        cost:
-          here.cost + Number(feeMsat) + delayPrice(amount, policy.cltvExpiryDelta) + HOP_PRICE + (penalty?.(key, amount) ?? 0),
-        amountMsat: amountMsat + feeMsat,
-        cltvDelta,
-        feeMsat,
-        totalFeeMsat,
-        hops: here.hops + 1,
-        via: hop.shortChannelId,
-        next: here,
-      })
-    }
-
-    for (const hop of hinted.get(here.node) ?? []) relax(hop)
-    const node = graph.nodes.get(here.node)
-    if (node === undefined || (!node.usable && here.node !== target)) continue
-    for (const channel of node.channels) {
-      if (!channel.usable || channel.spentAt !== undefined) continue
-      const direction = channel.node2 === here.node ? 0 : 1
-      const policy = channel.policies[direction]
-      if (policy === undefined) continue
-      if (channel.capacitySat !== undefined && amountMsat > channel.capacitySat * 1000n) continue
-      const from = direction === 0 ? channel.node1 : channel.node2
-      if (graph.nodes.get(from)?.usable === false) continue
-      relax({ from, shortChannelId: channel.shortChannelId, policy })
-    }
+    if (node >= topology.nodeLimit || (marks & APART) !== 0) continue
+    const first = topology.starts[node] as number
+    expand(walk, topology, first, first + (topology.counts[node] as number), false, node)
   }
-  return undefined
+  return routeOf(walk)
 }
 
-const toRoute = (start: Label): Route => {
+/** An edge of a route, from the source on. */
+interface Step {
+  readonly shortChannelId: ShortChannelId
+  readonly to: NodeId
+  /** Undefined: a channel of ours, by which nobody takes a fee. */
+  readonly policy: EdgePolicy | undefined
+  readonly mostMsat: bigint
+}
+
+const stepsOf = ({ graph, request, target, strangers, extras, first, firstPeer }: Walk): readonly Step[] => {
+  const { topology } = graph
+  if (first === undefined) return []
+  const steps: Step[] = [{ shortChannelId: first.shortChannelId, to: first.peer, policy: undefined, mostMsat: first.canSendMsat }]
+  for (let node = firstPeer; node !== target; node = labels.next[node] as number) {
+    const via = labels.via[node] as number
+    const next = labels.next[node] as number
+    const to = next < topology.nodeLimit ? topology.nodeId(next) : (strangers[next - topology.nodeLimit] ?? request.target)
+    if (via < 0) {
+      const extra = extras[~via]
+      if (extra === undefined) return []
+      steps.push({ shortChannelId: extra.shortChannelId, to, policy: extra.policy, mostMsat: extra.mostMsat })
+      continue
+    }
+    const name = topology.pool.names[via] as number
+    const channel = graph.channels.get(topology.shortChannelId(name >> 1))
+    const policy = channel?.policies[name & 1]
+    if (channel === undefined || policy === undefined) return []
+    steps.push({ shortChannelId: channel.shortChannelId, to, policy, mostMsat: mostOver(channel, policy.htlcMaximumMsat) })
+  }
+  return steps
+}
+
+/** The route counted in bigint, from the target back to us, every limit checked. */
+const routeOf = (walk: Walk): Route | undefined => {
+  const { amountMsat, finalCltvDelta, maxFeeMsat, maxCltvDelta } = walk.request
   const hops: RouteHop[] = []
-  for (let label = start; label.next !== undefined && label.via !== undefined; label = label.next)
-    hops.push({
-      shortChannelId: label.via,
-      nodeId: label.next.node,
-      amountMsat: Msat(label.next.amountMsat),
-      cltvExpiryDelta: label.next.cltvDelta,
-      feeMsat: Msat(label.next.feeMsat),
-    })
+  let amount: bigint = amountMsat
+  let delay = finalCltvDelta
+  let fee = Msat(0n)
+  for (const { shortChannelId, to, policy, mostMsat } of stepsOf(walk).toReversed()) {
+    if (amount > mostMsat || amount < (policy?.htlcMinimumMsat ?? walk.first?.htlcMinimumMsat ?? 0n)) return undefined
+    hops.push({ shortChannelId, nodeId: to, amountMsat: Msat(amount), cltvExpiryDelta: delay, feeMsat: fee })
+    fee = policy === undefined ? Msat(0n) : forwardingFee(policy, amount)
+    amount += fee
+    delay += policy?.cltvExpiryDelta ?? 0
+    if (amount - amountMsat > maxFeeMsat || delay > maxCltvDelta) return undefined
+  }
+  if (hops.length === 0) return undefined
   return {
-    hops,
-    totalAmountMsat: Msat(start.amountMsat),
-    totalFeeMsat: Msat(start.totalFeeMsat),
-    totalCltvDelta: start.cltvDelta,
+    hops: hops.toReversed(),
+    totalAmountMsat: Msat(amount),
+    totalFeeMsat: Msat(amount - amountMsat),
+    totalCltvDelta: delay,
   }
 }
