@@ -223,6 +223,22 @@ describe('completing a foreign transaction', () => {
     expect(ok(fundForeign(back, keys, htlcRequest(9000))).txid).not.toBe(first.txid)
   })
 
+  it('is not given up while a payment stands on it, until the commitment that it spends from is replaced', () => {
+    const commitment = { txid: foreignOutpoint.txid, inputs: [{ txid: Txid(hashOf('funding')), vout: 0 }] }
+    const start = walletWith([50_000n])
+    const first = ok(fundForeign(start, keys, htlcRequest(1000, { parent: commitment })))
+    const payment = { outputs: [output(20_000n, foreignScript('payee'))], feeratePerKw: FeeratePerKw(500), nowMs: 8 }
+    const paid = ok(fund(connect(first.wallet, [first.tx]), keys, payment))
+    const back = disconnect(paid.wallet)
+    expect(releaseBump(back, 'htlc 1')).toBe(back)
+    const [input] = htlcTx().inputs
+    const rival: Tx = { ...htlcTx(), inputs: [{ ...input!, outpoint: commitment.inputs[0]! }] }
+    const lost = connect(back, [rival])
+    checkWallet(lost)
+    expect(findTransaction(lost, paid.txid)).toMatchObject({ status: 'dropped', replacedBy: txid(rival) })
+    expect(balance(lost)).toEqual(balance(start))
+  })
+
   it('is not replaced while a payment stands on it that was made before a reorganisation took it out', () => {
     const start = walletWith([50_000n])
     const first = ok(fundForeign(start, keys, htlcRequest(1000)))

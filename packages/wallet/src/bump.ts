@@ -51,6 +51,8 @@ export interface ForeignRequest {
   readonly spent: readonly ForeignOutput[]
   /** Weight of each witness (its count included) where the transaction lacks it. */
   readonly witnessWeights?: readonly number[]
+  /** The transaction whose outputs the inputs that are not ours spend, and what it spends: with them the wallet sees when both are lost. */
+  readonly parent?: { readonly txid: Txid; readonly inputs: readonly Outpoint[] }
   readonly feeratePerKw: FeeratePerKw
   /** The most that the whole fee may be. */
   readonly maxFeeSat: bigint
@@ -309,6 +311,7 @@ export const fundForeign = (wallet: Wallet, keys: WalletKeys, request: ForeignRe
     wantedFee: (whole) => feeOf(feeratePerKw, whole),
     maxFeeSat: request.maxFeeSat,
     label: request.label,
+    ...(request.parent === undefined ? {} : { parent: request.parent }),
     nowMs: request.nowMs,
     tip: wallet.tip.height,
   })
@@ -351,10 +354,10 @@ export const cpfp = (wallet: Wallet, keys: WalletKeys, request: CpfpRequest): Bu
 export const completeBump = (wallet: Wallet, keys: WalletKeys, tx: Tx, nowMs: number): Wallet =>
   wallet.transactions.has(txid(tx)) ? seeTransaction(wallet, keys, tx, nowMs).wallet : wallet
 
-/** Gives up all pending attempts of an id: their coins are free again. */
+/** Gives up all pending attempts of an id: their coins are free again. One that something stands on stays, as long as it can be mined. */
 export const releaseBump = (wallet: Wallet, id: string): Wallet => {
   const found = findBump(wallet, id)
-  if (found === undefined || !isPending(found)) return wallet
+  if (found === undefined || !isPending(found) || isReliedOn(wallet, found)) return wallet
   const draft = openDraft(wallet)
   drop(draft, found.txid)
   return seal(draft)

@@ -4,24 +4,17 @@
  * coins come back. In the mempool the newer one wins, but an attempt of ours that was replaced before does not come back by itself.
  * A held transaction (a channel's funding before the peer has signed) locks its coins, and its outputs are no one's yet.
  */
-import {
-  isCoinbase,
-  outpointKey,
-  sameOutpoint,
-  txid,
-  type BlockHash,
-  type BlockHeight,
-  type Sat,
-  type Tx,
-  type Txid,
-} from '@leyden/bitcoin'
+import { isCoinbase, outpointKey, txid, type BlockHash, type BlockHeight, type Sat, type Tx, type Txid } from '@leyden/bitcoin'
 import {
   conflictsOf,
+  defeat,
   drop,
   enter,
   forget,
+  hopefulSpenders,
   openDraft,
   pendingSpenders,
+  revive,
   seal,
   shareOf,
   unconfirm,
@@ -70,7 +63,7 @@ const record = (
   const id = txid(tx)
   const known = draft.transactions.get(id)
   for (const conflict of conflictsOf(draft.spenders, tx)) drop(draft, conflict)
-  const { dropped: _, held: __, ...kept } = known ?? newcomer(at.nowMs)
+  const { dropped: _, held: __, conflict: ___, ...kept } = known ?? newcomer(at.nowMs)
   const feeSat = kept.feeSat ?? feeOfShare(tx, share)
   const next: WalletTx = {
     ...kept,
@@ -95,12 +88,13 @@ const childrenOf = (wallet: Wallet): readonly WalletTx[] => {
   return [...ids].map((id) => wallet.transactions.get(id)!).filter(({ parent }) => parent !== undefined)
 }
 
-/** What a mined transaction means for a child: its parent, or the end of its parent, or nothing. */
-const fateOf = ({ parent }: WalletTx, tx: Tx): 'mined' | 'lost' | undefined => {
-  if (parent === undefined) return undefined
-  if (parent.txid === txid(tx)) return 'mined'
-  const spends = tx.inputs.some(({ outpoint }) => parent.inputs.some((input) => sameOutpoint(input, outpoint)))
-  return spends ? 'lost' : undefined
+/** Transactions that were hoped for and that a mined one makes impossible: it takes what they, or their parent, would spend. */
+const defeatedBy = (wallet: Wallet, tx: Tx): readonly Txid[] => {
+  const hopes = hopefulSpenders(wallet)
+  if (hopes.size === 0) return []
+  const id = txid(tx)
+  const found = new Set(tx.inputs.flatMap(({ outpoint }) => hopes.get(outpointKey(outpoint)) ?? []))
+  return [...found].filter((one) => one !== id && wallet.transactions.get(one)?.parent?.txid !== id)
 }
 
 const markMined = (draft: Draft, id: Txid): void => {
@@ -125,19 +119,14 @@ export const connectBlock = (wallet: Wallet, keys: WalletKeys, block: ConnectedB
   const open = (): Draft => (draft ??= openDraft(wallet))
   const children = childrenOf(wallet)
   block.transactions.forEach((tx, index) => {
-    const view = draft ?? wallet
-    const spenders = draft?.spenders ?? pendingSpenders(wallet)
-    const share = shareOf(view, keys, tx)
+    const { height, hash, time } = block
+    for (const loser of defeatedBy(wallet, tx)) defeat(open(), loser, { txid: txid(tx), height })
+    const share = shareOf(draft ?? wallet, keys, tx)
     if (isOurs(share)) {
-      const { height, hash, time } = block
       record(open(), tx, share, { block: { height, hash, index, time }, nowMs: time * 1000 })
       open().events.push({ type: 'transactionConfirmed', txid: txid(tx) })
-    } else for (const conflict of conflictsOf(spenders, tx)) drop(open(), conflict)
-    for (const child of children) {
-      const fate = fateOf(child, tx)
-      if (fate === 'mined') markMined(open(), child.txid)
-      if (fate === 'lost') drop(open(), child.txid)
     }
+    for (const child of children) if (child.parent?.txid === txid(tx)) markMined(open(), child.txid)
   })
   // Once in so many blocks: looking through all transactions each time would be for nothing
   if (block.height % RECENT_BLOCKS === 0 && hasStale(wallet, block.height)) prune(open(), block.height)
@@ -150,20 +139,30 @@ export const connectBlock = (wallet: Wallet, keys: WalletKeys, block: ConnectedB
   }
 }
 
-const isStale = ({ dropped }: WalletTx, height: number): boolean => dropped !== undefined && dropped + RECENT_BLOCKS <= height
+/**
+ * What was dropped is forgotten after a while, but for what somebody else made impossible: it has been told of, and must not vanish
+ * without a word. An earlier attempt of ours, or one that was replaced by another that pays us, is no such thing.
+ */
+const isStale = ({ transactions }: Pick<Wallet, 'transactions'>, record: WalletTx, height: number): boolean => {
+  const { dropped, conflict, bump } = record
+  if (dropped === undefined || dropped + RECENT_BLOCKS > height) return false
+  return conflict === undefined || bump !== undefined || transactions.has(conflict.txid)
+}
 
 const hasStale = (wallet: Wallet, height: number): boolean => {
-  for (const record of wallet.transactions.values()) if (isStale(record, height)) return true
+  for (const record of wallet.transactions.values()) if (isStale(wallet, record, height)) return true
   return false
 }
 
 const prune = (draft: Draft, height: number): void => {
-  for (const record of draft.transactions.values()) if (isStale(record, height)) draft.transactions.delete(record.txid)
+  const stale = [...draft.transactions.values()].filter((record) => isStale(draft, record, height))
+  for (const record of stale) draft.transactions.delete(record.txid)
 }
 
 /**
  * The tip is no longer in the chain. Its transactions are pending again, but for its coinbase. Another block than the tip is refused
- * as `out_of_order`. Dropped transactions stay dropped: the block's own are in the mempool again, and still win.
+ * as `out_of_order`. What the block's own had made impossible stays dropped, because they are in the mempool again and still win; what
+ * those of others had made impossible counts again, until the mempool or the chain says otherwise.
  */
 export const disconnectBlock = (
   wallet: Wallet,
@@ -179,9 +178,11 @@ export const disconnectBlock = (
   const leaving = [...wallet.transactions.values()]
     .filter((record) => record.block?.height === block.height)
     .sort((a, b) => b.block!.index - a.block!.index)
-  if (leaving.length === 0) return { wallet: base, events: [] }
+  const isRevived = [...wallet.transactions.values()].some(({ conflict }) => conflict?.height === block.height)
+  if (leaving.length === 0 && !isRevived) return { wallet: base, events: [] }
   const draft = openDraft(base)
   for (const record of leaving) unconfirm(draft, record, isCoinbase(record.tx))
+  if (isRevived) revive(draft, block.height)
   return { wallet: seal(draft), events: draft.events }
 }
 
@@ -203,7 +204,7 @@ export const seeTransaction = (wallet: Wallet, keys: WalletKeys, tx: Tx, nowMs: 
   const same: Changed = { wallet, events: [] }
   if (isCoinbase(tx)) return same
   const known = wallet.transactions.get(txid(tx))
-  if (known?.block !== undefined) return same
+  if (known?.block !== undefined || known?.conflict !== undefined) return same
   const share = shareOf(wallet, keys, tx)
   const conflicts = conflictsOf(pendingSpenders(wallet), tx)
   if (known !== undefined && known.dropped === undefined) {
@@ -222,6 +223,15 @@ export const seeTransaction = (wallet: Wallet, keys: WalletKeys, tx: Tx, nowMs: 
   record(draft, tx, share, { nowMs })
   if (known === undefined || known.dropped !== undefined || known.held !== undefined)
     draft.events.push({ type: 'transactionSeen', txid: txid(tx) })
+  return { wallet: seal(draft), events: draft.events }
+}
+
+/** What a payment to us spends is not there: it counts no more until it is seen again or gets mined. Only for what is not of our making. */
+export const missTransaction = (wallet: Wallet, id: Txid): Changed => {
+  const known = wallet.transactions.get(id)
+  if (known === undefined || !isPending(known) || known.debits.length > 0) return { wallet, events: [] }
+  const draft = openDraft(wallet)
+  drop(draft, id)
   return { wallet: seal(draft), events: draft.events }
 }
 

@@ -3,7 +3,7 @@
  * The rules that hold after every step: a coin exists for each credit of a transaction that counts (chain or pending), unless a
  * transaction in the chain spends it; `spentBy` names the pending one that does; two transactions that count never spend the same outpoint.
  */
-import { outpointKey, sameOutpoint, txid, type Outpoint, type Tx, type Txid } from '@leyden/bitcoin'
+import { outpointKey, sameOutpoint, txid, type BlockHeight, type Outpoint, type Tx, type Txid } from '@leyden/bitcoin'
 import { branchName, type Branches, type KeyPath, type WalletKeys } from './keys.ts'
 import {
   coinOf,
@@ -129,15 +129,75 @@ export const conflictsOf = (spenders: ReadonlyMap<string, Txid>, tx: Tx): Txid[]
   return [...found]
 }
 
+/**
+ * Outpoints that transactions which are not in the chain spend, or would if they could: those that are dropped too, for which it
+ * matters whether they may still come. Those that are known to be impossible are left out. Made once per set of transactions.
+ */
+const hopesOfMap = new WeakMap<ReadonlyMap<Txid, WalletTx>, ReadonlyMap<string, readonly Txid[]>>()
+export const hopefulSpenders = ({ transactions }: Pick<Wallet, 'transactions'>): ReadonlyMap<string, readonly Txid[]> => {
+  const known = hopesOfMap.get(transactions)
+  if (known !== undefined) return known
+  const hopes = new Map<string, Txid[]>()
+  for (const { block, conflict, tx, txid: id, parent } of transactions.values()) {
+    if (block !== undefined || conflict !== undefined) continue
+    for (const outpoint of [...tx.inputs.map((input) => input.outpoint), ...(parent?.inputs ?? [])]) {
+      const key = outpointKey(outpoint)
+      const others = hopes.get(key)
+      if (others === undefined) hopes.set(key, [id])
+      else others.push(id)
+    }
+  }
+  hopesOfMap.set(transactions, hopes)
+  return hopes
+}
+
+/** A transaction in the chain has taken what this one needs: it is dropped, and it and all that stand on it are impossible. */
+export const defeat = (draft: Draft, id: Txid, conflict: NonNullable<WalletTx['conflict']>): void => {
+  const record = draft.transactions.get(id)
+  if (record === undefined || record.block !== undefined || record.conflict !== undefined) return
+  drop(draft, id, conflict.height)
+  const dropped = draft.transactions.get(id)
+  if (dropped !== undefined) draft.transactions.set(id, { ...dropped, conflict })
+  const children = [...draft.transactions.values()].filter(({ tx }) => tx.inputs.some(({ outpoint }) => outpoint.txid === id))
+  for (const child of children) defeat(draft, child.txid, conflict)
+}
+
+/**
+ * What was impossible because of a block that has left the chain counts again, unless another that is pending has its place: whoever
+ * broadcast it may do so again. What had lost before that block, or stands on something that counts no more, stays dropped.
+ */
+export const revive = (draft: Draft, height: BlockHeight): void => {
+  const back = new Map<Txid, WalletTx>()
+  for (const record of draft.transactions.values())
+    if (record.conflict !== undefined && record.conflict.height >= height) back.set(record.txid, record)
+  const visit = (record: WalletTx): void => {
+    if (!back.delete(record.txid)) return
+    const { conflict, ...hopeful } = record
+    draft.transactions.set(record.txid, hopeful)
+    const parents = record.tx.inputs.map(({ outpoint }) => draft.transactions.get(outpoint.txid))
+    for (const parent of parents) {
+      const first = parent === undefined ? undefined : back.get(parent.txid)
+      if (first !== undefined) visit(first)
+    }
+    const lostBefore = record.dropped !== conflict?.height
+    const isBaseless = record.tx.inputs.some(({ outpoint }) => draft.transactions.get(outpoint.txid)?.dropped !== undefined)
+    if (lostBefore || isBaseless || conflictsOf(draft.spenders, record.tx).length > 0) return
+    const { dropped: _, ...counting } = hopeful
+    enter(draft, counting, draft)
+    draft.events.push({ type: 'transactionSeen', txid: record.txid })
+  }
+  for (const record of back.values()) visit(record)
+}
+
 /** Takes a pending transaction, and all that spend from it, out of account. Its coins come back. */
-export const drop = (draft: Draft, id: Txid): void => {
+export const drop = (draft: Draft, id: Txid, height: BlockHeight = draft.tip.height): void => {
   const record = draft.transactions.get(id)
   if (record === undefined || !isPending(record)) return
   for (let vout = 0; vout < record.tx.outputs.length; vout++) {
     const child = draft.spenders.get(outpointKey({ txid: id, vout }))
-    if (child !== undefined) drop(draft, child)
+    if (child !== undefined) drop(draft, child, height)
   }
-  put(draft, { ...record, dropped: draft.tip.height })
+  put(draft, { ...record, dropped: height })
   withdraw(draft, record)
   draft.events.push({ type: 'transactionReplaced', txid: id })
 }

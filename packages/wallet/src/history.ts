@@ -22,6 +22,8 @@ export interface TransactionView {
   readonly reference?: string
   readonly lockId?: string
   readonly bump?: string
+  /** Of a dropped one: the transaction in the chain that took what it, or one that it stands on, would have spent. */
+  readonly replacedBy?: Txid
   readonly seenAtMs: number
   readonly tx: Tx
 }
@@ -47,6 +49,7 @@ export const viewOf = (wallet: Wallet, record: WalletTx): TransactionView => ({
   ...(record.reference === undefined ? {} : { reference: record.reference }),
   ...(record.lockId === undefined ? {} : { lockId: record.lockId }),
   ...(record.bump === undefined ? {} : { bump: record.bump }),
+  ...(record.conflict === undefined ? {} : { replacedBy: record.conflict.txid }),
   seenAtMs: record.seenAtMs,
   tx: record.tx,
 })
@@ -121,6 +124,21 @@ export const pendingTransactions = (wallet: Wallet): readonly Tx[] => {
   for (const record of wanted.sort((a, b) => a.seenAtMs - b.seenAtMs || (a.txid < b.txid ? -1 : 1))) visit(record)
   return [...ordered].map(({ tx }) => tx)
 }
+
+/** Anyone can send us many small amounts that never confirm: of more than so many only the greatest are asked about. */
+const MOST_IN_DOUBT = 100
+
+/**
+ * Payments of others that are not in the chain, the greatest first: pending ones, and those that have lost to what we do not know. What they stand on is
+ * not ours, so the blocks alone do not tell whether they can still be mined: ask the ledger, and give its answer to missTransaction or
+ * seeTransaction. Bitcoin Core too counts only what is in its mempool.
+ */
+export const incomingInDoubt = (wallet: Wallet): readonly Tx[] =>
+  [...wallet.transactions.values()]
+    .filter(({ block, conflict, debits, bump }) => block === undefined && conflict === undefined && debits.length === 0 && !bump)
+    .sort((a, b) => (netSat(a) === netSat(b) ? (a.txid < b.txid ? -1 : 1) : netSat(a) > netSat(b) ? -1 : 1))
+    .slice(0, MOST_IN_DOUBT)
+    .map(({ tx }) => tx)
 
 /** Transactions whose coins are locked and which were not broadcast: after a start, ask whoever holds them. */
 export const heldTransactions = (wallet: Wallet): readonly { readonly txid: Txid; readonly lockId?: string }[] =>

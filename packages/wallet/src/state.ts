@@ -44,6 +44,11 @@ export interface WalletTx {
   readonly parent?: { readonly txid: Txid; readonly inputs: readonly Outpoint[]; readonly mined?: true }
   /** The height at which it lost against a conflicting transaction, or was abandoned. It counts no more, unless it gets mined. */
   readonly dropped?: BlockHeight
+  /**
+   * In the chain: what it, or one that it stands on, wants to spend is spent by this transaction. It is dropped then, and as long as
+   * that stays in the chain it can never be mined.
+   */
+  readonly conflict?: { readonly txid: Txid; readonly height: BlockHeight }
 }
 
 /** An output of ours that no transaction in the chain spends. */
