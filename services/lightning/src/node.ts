@@ -117,8 +117,8 @@ export interface Node {
   readonly relay: RelayPolicy
   wallet(): Wallet | undefined
   channels(): ReadonlyMap<string, Channel>
-  /** What must stay in the wallet for fees of channels, with `more` new ones. */
-  keepSat(more?: number): bigint
+  /** What must stay in the wallet for fees of channels. */
+  keepSat(): bigint
   /** Resolves with the address that was taken, its port filled in. */
   listen(address: string): Promise<string>
   /** Connects and remembers the address. */
@@ -540,7 +540,7 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
     relay: config.relay,
     wallet,
     channels: allChannels,
-    keepSat: (more) => openings.keepSat(undefined, more),
+    keepSat: () => openings.keepSat(undefined),
     async listen(address) {
       return (await peers.listen(address)).address
     },

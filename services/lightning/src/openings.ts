@@ -8,12 +8,13 @@ import {
   type Channel,
   type ChannelEnv,
   channelKind,
+  type ChannelType,
   isRefusal as isChannelRefusal,
   isViolation,
   openChannel,
   type OpenRequest,
 } from '@leyden/channel'
-import { txid, type Tx } from '@leyden/bitcoin'
+import { type Sat, txid, type Tx } from '@leyden/bitcoin'
 import { bytesToHex, utf8Encode } from '@leyden/codec'
 import { ChannelId, type Features, type MessageOfType, type NodeId, ShortChannelId } from '@leyden/lnwire'
 import { type Batch, type Clock, type Drive, type Random, recordKind } from '@leyden/runtime'
@@ -32,6 +33,7 @@ import { noteMade } from './idempotency.ts'
 import type { Log } from './log.ts'
 import type { NodeEffect } from './node-effect.ts'
 import { Refused } from './refused.ts'
+import { reserveSat } from './reserve.ts'
 
 /** Numbers that are handed out once. */
 export const countersKind = recordKind<{ readonly nextKeyIndex: number }>('counters', 1)
@@ -41,9 +43,8 @@ const ONLY = ''
 const MAX_UNFUNDED_PER_PEER = 4
 const MAX_UNFUNDED = 100
 const OPEN_TIMEOUT_MS = 60_000
-/** Kept on chain per channel, to raise fees with when it must be (S46). */
-const RESERVE_PER_CHANNEL_SAT = 10_000n
-const MAX_RESERVE_SAT = 100_000n
+/** What we open is of this format where the peer can. */
+const NEW_TYPE: ChannelType = { format: 'anchors', scidAlias: false, zeroConf: false }
 
 export interface OpeningsOptions {
   readonly drive: Drive<NodeEffect>
@@ -76,8 +77,8 @@ export interface Openings {
   ended(batch: Batch<NodeEffect>, channel: Channel): void
   /** After a start: transactions that no channel waits for any more are given up. */
   resume(batch: Batch<NodeEffect>): void
-  /** What must stay in the wallet for fees of channels, with `more` new ones. */
-  keepSat(batch: Batch<NodeEffect> | undefined, more?: number): bigint
+  /** What must stay in the wallet for fees of channels (reserve.ts), with a new one of that capacity. */
+  keepSat(batch: Batch<NodeEffect> | undefined, newCapacitySat?: Sat): bigint
 }
 
 const isOpening = (channel: Channel): boolean =>
@@ -99,12 +100,12 @@ export const createOpenings = (options: OpeningsOptions): Openings => {
     batch.afterCommit(() => resolve(result))
   }
 
-  const keepSat = (batch: Batch<NodeEffect> | undefined, more = 0): bigint => {
-    let anchors = more
+  const keepSat = (batch: Batch<NodeEffect> | undefined, newCapacitySat?: Sat): bigint => {
     const all = batch === undefined ? drive.states(channelKind).entries() : batch.all(channelKind)
-    for (const [, channel] of all) if (isLive(channel) && channel.type.format === 'anchors') anchors++
-    const reserve = BigInt(anchors) * RESERVE_PER_CHANNEL_SAT
-    return reserve < MAX_RESERVE_SAT ? reserve : MAX_RESERVE_SAT
+    const live: Pick<Channel, 'capacitySat' | 'type'>[] = []
+    for (const [, channel] of all) if (isLive(channel)) live.push(channel)
+    if (newCapacitySat !== undefined) live.push({ capacitySat: newCapacitySat, type: NEW_TYPE })
+    return reserveSat(live)
   }
 
   /** Below the scid of any real block, so that the two are never confused: block 0 is the genesis. */
@@ -140,7 +141,7 @@ export const createOpenings = (options: OpeningsOptions): Openings => {
     const trial = fund(before, keys, {
       outputs: [{ value: request.capacitySat, scriptPubKey: new Uint8Array(34).fill(1) }],
       feeratePerKw: request.fundingFeeratePerKw,
-      keepSat: keepSat(batch, 1),
+      keepSat: keepSat(batch, request.capacitySat),
       nowMs: clock.now(),
     })
     if (isRefusal(trial) && (trial.code === 'insufficient_balance' || trial.code === 'reserve_needed'))
