@@ -17,7 +17,7 @@ const sources = execFileSync('git', ['ls-files', '-z', '--cached', '--others', '
   .filter((file) => file !== '' && existsSync(join(root, file)))
 
 const numbered = (letter: string, count: number): string[] => Array.from({ length: count }, (_, i) => `${letter}${i + 1}`)
-const IDS = [...numbered('S', 71), ...numbered('B', 15)]
+const IDS = [...numbered('S', 72), ...numbered('B', 15)]
 
 const rows = read('specs/security.md')
   .split('\n')

@@ -159,13 +159,7 @@ export const account = async (world: World, _story: Story): Promise<Record<strin
     const wallet = world.node(name)?.wallet()
     if (wallet === undefined) continue
     const { confirmedSat, unconfirmedSat, lockedSat, immatureSat } = balance(wallet)
-    // What others were sending when a reorganisation made it impossible: the wallet cannot know, and waits for it.
-    let neverSat = 0n
-    for (const { outpoint, valueSat, height } of wallet.coins.values()) {
-      const record = wallet.transactions.get(outpoint.txid)
-      if (height === undefined && record?.debits.length === 0 && !books.unspent.has(outpointKey(outpoint))) neverSat += valueSat
-    }
-    const says = confirmedSat + unconfirmedSat + lockedSat + immatureSat - neverSat
+    const says = confirmedSat + unconfirmedSat + lockedSat + immatureSat
     if (says === (has.get(name) ?? 0n) || name === world.stale) continue
     world.fail(`the wallet of ${name} says ${says} sat, the chain ${has.get(name) ?? 0n}`)
     for (const [outpoint, output] of books.unspent)

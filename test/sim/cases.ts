@@ -13,4 +13,9 @@ export const CASES: readonly Case[] = [
     actions: 250,
     found: 'a claim was bid anew after a reorganisation, and the funding that spent its proceeds was lost',
   },
+  {
+    seed: 1021,
+    actions: 250,
+    found: 'a funding whose coins came from a commitment that a reorganisation replaced left its channel in opening for ever',
+  },
 ]

@@ -67,14 +67,16 @@ const begin = async (world: World): Promise<void> => {
   world.sim.network.roughen(world.shape.cutShare)
 }
 
-/** The opener gave it up before it was funded, and the accepter could not hear of it: it waits for two weeks of blocks. */
+/** The opener gave it up before it was funded, or its funding was lost, and the accepter cannot know: it waits for two weeks of blocks. */
 const isGhost = (world: World, channel: Channel): boolean => {
   if (channel.active[0]?.funding.confirmed !== undefined) return false
   if (world.stale !== undefined && world.idOf(world.stale) === channel.remoteNodeId) return true
   if (channel.role !== 'accepter') return false
   const opener = NAMES.find((name) => world.idOf(name) === channel.remoteNodeId)!
   const twin = world.node(opener)?.channels().get(channel.channelId)
-  return twin === undefined || (twin.phase.name === 'closed' && twin.phase.how === 'neverFunded')
+  return (
+    twin === undefined || (twin.phase.name === 'closed' && (twin.phase.how === 'neverFunded' || twin.phase.how === 'fundingLost'))
+  )
 }
 
 const isLive = (world: World): boolean =>

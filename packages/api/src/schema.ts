@@ -111,13 +111,16 @@ export const sendTransaction = z
 export type SendTransaction = z.output<typeof sendTransaction>
 export const transaction = z.object({
   txid: hash32,
-  status: z.enum(['pending', 'confirmed']),
-  /** What the wallet gained, fee included when we paid it; negative for a send. */
+  /** `replaced`: another transaction has taken what it, or one that it stands on, would spend. It does not count, unless it gets mined. */
+  status: z.enum(['pending', 'confirmed', 'replaced']),
+  /** What the wallet gained, fee included when we paid it; negative for a send. Of a replaced one: would have. */
   netSat: z.int(),
   feeSat: amount.optional(),
   blockHeight: amount.optional(),
   confirmations: amount,
   label: z.string().optional(),
+  /** Of a replaced one: the transaction in the chain that took its place, when the wallet has seen it. */
+  replacedBy: hash32.optional(),
   seenAt: time,
   hex: z.string(),
 })
@@ -191,6 +194,8 @@ export const channel = z.object({
   fundingTxid: hash32.optional(),
   fundingVout: amount.optional(),
   confirmations: amount,
+  /** Another transaction in the chain takes what the funding needs: nothing of the channel counts, and at this height it ends for good. */
+  fundingConflict: z.object({ txid: hash32, height: amount, finalAtHeight: amount }).optional(),
   feeratePerKw: amount,
   announced: z.boolean(),
   opener: z.enum(['local', 'remote']),
@@ -309,6 +314,7 @@ export const EVENT_TYPES = [
   'transaction.seen',
   'transaction.confirmed',
   'transaction.reorged',
+  'transaction.replaced',
   'chain.tip',
 ] as const
 export type EventType = (typeof EVENT_TYPES)[number]

@@ -87,7 +87,7 @@ export const FEE_SPIKE_MULTIPLE = 2
  * Zero while it is not in use. An estimate for routing: `offerHtlc` is the judge.
  */
 export const capacityNow = (channel: Channel): { readonly sendableMsat: bigint; readonly receivableMsat: bigint } => {
-  if (channel.phase.name !== 'normal') return { sendableMsat: 0n, receivableMsat: 0n }
+  if (channel.phase.name !== 'normal' || channel.fundingConflict !== undefined) return { sendableMsat: 0n, receivableMsat: 0n }
   let sendable: bigint | undefined
   let receivable: bigint | undefined
   for (const active of channel.active)

@@ -100,7 +100,11 @@ const tellCommitted = (channel: Channel, env: ChannelEnv): Next => {
     return {
       to: 'owner',
       type: 'htlcCommitted',
-      ...(exposed.has(htlc) ? { failNow: 'dust_exposure' as const } : {}),
+      ...(channel.fundingConflict !== undefined
+        ? { failNow: 'funding_conflicted' as const }
+        : exposed.has(htlc)
+          ? { failNow: 'dust_exposure' as const }
+          : {}),
       htlc: { id, amountMsat, paymentHash, cltvExpiry, onion, ...(pathKey === undefined ? {} : { pathKey }) },
     }
   })

@@ -11,7 +11,7 @@ import type { ChannelEnv } from './env.ts'
 import type { ChannelMessage } from './input.ts'
 import { next, type Next, publishWhole, send } from './next.ts'
 import { fundingFeerate, isFundedBy } from './open-v1.ts'
-import { COINBASE_DEPTH_BLOCKS, FUNDING_TIMEOUT_BLOCKS } from './policy.ts'
+import { COINBASE_DEPTH_BLOCKS } from './policy.ts'
 import type { Active, Channel } from './state.ts'
 import { violation, type Violation } from './violations.ts'
 
@@ -95,7 +95,11 @@ const confirm = (
   const confirmed = { height, txIndex, blockHash: hash, coinbase: isCoinbase(tx) }
   const shortChannelId = scid(height, txIndex, active.funding.outpoint.vout)
   const before = channel.shortChannelId
-  const placed = withFunding({ ...channel, shortChannelId }, (funding) => ({ ...funding, confirmed }))
+  const { fundingConflict: _, ...free } = channel
+  const placed = withFunding({ ...free, shortChannelId }, (funding) => {
+    const { leftAtHeight: _, ...stays } = funding
+    return { ...stays, confirmed }
+  })
   if (before === undefined || before === shortChannelId) return next(placed)
   const moved = reset(placed)
   return channel.phase.name === 'normal' ? told(moved) : next(moved)
@@ -127,27 +131,25 @@ export const fundingBlock = (
     if (depth >= env.policy.safeDepthBlocks) {
       const { fundingTx: _, ...rest } = current
       current = rest
-    } else if (depth === 0 && current.phase.name !== 'awaitingFundingSigned')
+    } else if (depth === 0 && current.fundingConflict === undefined && current.phase.name !== 'awaitingFundingSigned')
       effects.push(publishWhole(current, current.fundingTx, fundingFeerate(current, env)))
   }
   const ready = becomeReady(current, env)
   return { channel: ready.channel, effects: [...effects, ...ready.effects] }
 }
 
+/** Without a conflict of the funding transaction that was in this block or above: it may come back (funding-loss.ts). */
+const withoutConflictFrom = (channel: Channel, height: BlockHeight): Channel => {
+  const { fundingConflict, ...rest } = channel
+  return fundingConflict === undefined || fundingConflict.height < height ? channel : rest
+}
+
 /** The last block is not in the best chain any more. */
 export const fundingDisconnect = (channel: Channel, height: BlockHeight, hash: BlockHash): Channel => {
-  const lower: Channel = { ...channel, height: heightOf(Math.max(0, height - 1)) }
+  const lower: Channel = { ...withoutConflictFrom(channel, height), height: heightOf(Math.max(0, height - 1)) }
   return withFunding(lower, (funding) => {
     if (funding.confirmed === undefined || funding.confirmed.blockHash !== hash) return funding
     const { confirmed: _, ...unconfirmed } = funding
-    return unconfirmed
+    return { ...unconfirmed, leftAtHeight: height }
   })
 }
-
-/** We accepted, and nobody has funded it in two weeks (S53). BOLT 2 § The channel_ready Message. */
-export const isForgotten = (channel: Channel): boolean =>
-  channel.role === 'accepter' &&
-  (channel.phase.name === 'awaitingReady' || channel.phase.name === 'shuttingDown' || channel.phase.name === 'closing') &&
-  channel.localCommitmentNumber === 0 &&
-  channel.shortChannelId === undefined &&
-  channel.height >= channel.openedAtHeight + FUNDING_TIMEOUT_BLOCKS

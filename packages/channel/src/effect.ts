@@ -5,7 +5,7 @@ import type { FeeratePerKw, Msat, Outpoint, Sat, Tx } from '@leyden/bitcoin'
 import type { BlockHeight } from '@leyden/bitcoin'
 import type { ChannelId, PaymentHash, ShortChannelId } from '@leyden/lnwire'
 import type { ChannelMessage } from './input.ts'
-import type { CloseKind, HtlcOrigin } from './state.ts'
+import type { CloseKind, FundingConflict, HtlcOrigin } from './state.ts'
 import type { Refusal, Violation } from './violations.ts'
 
 export type ChannelEffect =
@@ -22,6 +22,13 @@ export type ChannelEffect =
     }
   /** The funding transaction will never be used: its coins are free. */
   | { readonly to: 'owner'; readonly type: 'fundingReleased'; readonly tx?: Tx }
+  /** A transaction in the chain takes an input of the funding transaction: told once. When it is `finalAtHeight`, the channel ends. */
+  | {
+      readonly to: 'owner'
+      readonly type: 'fundingConflicted'
+      readonly conflict: FundingConflict
+      readonly finalAtHeight: BlockHeight
+    }
   /** The id has changed from the temporary one; the record moves. */
   | { readonly to: 'owner'; readonly type: 'opening'; readonly fundingOutpoint: Outpoint }
   /** The channel can be used; again when a reorganisation has moved the funding transaction and so changed the scid. */
@@ -38,12 +45,12 @@ export type ChannelEffect =
     }
   /**
    * A received HTLC is irrevocably committed: decide on it. Told once. With `failNow` it must be failed, whatever is known about it:
-   * its preimage must not be revealed. BOLT 2 § Bounding exposure to trimmed in-flight HTLCs.
+   * its preimage must not be revealed. BOLT 2 § Bounding exposure to trimmed in-flight HTLCs; funding-loss.ts.
    */
   | {
       readonly to: 'owner'
       readonly type: 'htlcCommitted'
-      readonly failNow?: 'dust_exposure'
+      readonly failNow?: 'dust_exposure' | 'funding_conflicted'
       readonly htlc: {
         readonly id: bigint
         readonly amountMsat: Msat

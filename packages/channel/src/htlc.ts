@@ -72,6 +72,7 @@ const checkTerms = (channel: Channel, offer: OfferHtlc, env: ChannelEnv): Refusa
   const { remote } = channel
   if (channel.phase.name !== 'normal') return refusal('channel_not_usable', { phase: channel.phase.name })
   if (channel.link !== 'online') return refusal('peer_offline')
+  if (channel.fundingConflict !== undefined) return refusal('funding_conflicted')
   if (offer.amountMsat === 0n || offer.amountMsat < remote.htlcMinimumMsat)
     return refusal('amount_below_minimum', { least: remote.htlcMinimumMsat })
   if (offer.cltvExpiry >= CLTV_LIMIT || offer.cltvExpiry > env.height + MAX_CLTV_AHEAD_BLOCKS)

@@ -3,7 +3,7 @@
  */
 import type { BlockHash, BlockHeight, FeeratePerKw, Msat, Sat, Tx } from '@leyden/bitcoin'
 import type { Features, MessageOfType, PaymentHash } from '@leyden/lnwire'
-import type { HtlcOrigin, PastHtlc } from './state.ts'
+import type { FundingConflict, HtlcOrigin, PastHtlc } from './state.ts'
 
 /** The messages that one channel sends and receives. BOLT 2, BOLT 7 § The announcement_signatures Message, BOLT 1 § error and warning. */
 export type ChannelMessage = MessageOfType<
@@ -71,6 +71,8 @@ export type ChannelInput =
       readonly transactions: readonly { readonly tx: Tx; readonly txIndex: number }[]
       /** Rows of the past, given when a transaction of this block spends the funding output. */
       readonly past?: readonly PastHtlc[]
+      /** The wallet's word on the funding transaction, where it has made that: what it stands on may be gone too. */
+      readonly fundingConflict?: FundingConflict
     }
   | { readonly from: 'chain'; readonly type: 'blockDisconnected'; readonly height: BlockHeight; readonly hash: BlockHash }
   /** In the mempool: a watched output is being spent. Preimages are taken from it at once (S9). */

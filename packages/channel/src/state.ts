@@ -5,7 +5,7 @@
  * What is not here: secrets (env.signer holds them, we keep `keyIndex`), sockets, payments (an HTLC has an opaque `origin`).
  */
 
-import type { BlockHash, BlockHeight, FeeratePerKw, Msat, Outpoint, Sat, Tx } from '@leyden/bitcoin'
+import type { BlockHash, BlockHeight, FeeratePerKw, Msat, Outpoint, Sat, Tx, Txid } from '@leyden/bitcoin'
 import type { ChannelId, NodeId, PaymentHash, ShortChannelId } from '@leyden/lnwire'
 import type { Onchain } from './onchain/state.ts'
 import type { RevocationStore } from './transactions/shachain.ts'
@@ -107,6 +107,14 @@ export interface Funding {
     readonly blockHash: BlockHash
     readonly coinbase: boolean
   }
+  /** Where a reorganisation has taken it out of the chain; absent while it is there, or was never. */
+  readonly leftAtHeight?: BlockHeight
+}
+
+/** A transaction in the chain that takes what the funding transaction, or one that it stands on, needs: while it is there, that cannot be. */
+export interface FundingConflict {
+  readonly txid: Txid
+  readonly height: BlockHeight
 }
 
 /** What is signed for one funding. Balances are *settled*: HTLCs that are pending are deducted by transactions/spec.ts. */
@@ -138,7 +146,8 @@ export type Phase =
   | { readonly name: 'closing' }
   | { readonly name: 'closed'; readonly how: CloseKind }
 
-export type CloseKind = 'mutual' | 'local' | 'remote' | 'revoked' | 'neverFunded' | 'abandoned'
+/** `fundingLost`: its funding transaction can never be mined (any more): see funding-loss.ts. */
+export type CloseKind = 'mutual' | 'local' | 'remote' | 'revoked' | 'neverFunded' | 'abandoned' | 'fundingLost'
 
 /** Cooperative close under way. BOLT 2 § Channel Close. */
 export interface Closing {
@@ -199,8 +208,11 @@ export interface Channel {
   readonly forkId?: number
   /** What the owner wanted to pay for the funding transaction, where we open. */
   readonly fundingFeeratePerKw?: FeeratePerKw
-  /** The opener's funding transaction, until it is buried (rebroadcast). */
+  /** The funding transaction, until it is buried (rebroadcast). The accepter has it from the block that it came in. */
   readonly fundingTx?: Tx
+  /** What the funding transaction spends, once known. The accepter sees it in the mempool or in its block. */
+  readonly fundingInputs?: readonly Outpoint[]
+  readonly fundingConflict?: FundingConflict
   readonly active: readonly Active[]
 
   /** The feerate that is irrevocable; `feeUpdates` holds what is on the way. */

@@ -470,13 +470,16 @@ describe('resume', () => {
   it('watches the funding output and publishes what is not mined', () => {
     const pair = new Pair()
     const tx = pair.fund()
-    const [outpoint] = pair.alice.channel.active.map(({ funding }) => funding.outpoint)
+    const outpoints = [
+      ...pair.alice.channel.active.map(({ funding }) => funding.outpoint),
+      ...tx.inputs.map((input) => input.outpoint),
+    ]
     pair.restart('alice')
     expect(resume(pair.alice.channel, pair.alice.env)).toEqual([
-      { to: 'chain', type: 'watch', outpoints: [outpoint] },
+      { to: 'chain', type: 'watch', outpoints },
       expect.objectContaining({ to: 'chain', type: 'publish', publication: expect.objectContaining({ tx }) }),
     ])
     pair.mine([tx])
-    expect(resume(pair.alice.channel, pair.alice.env)).toEqual([{ to: 'chain', type: 'watch', outpoints: [outpoint] }])
+    expect(resume(pair.alice.channel, pair.alice.env)).toEqual([{ to: 'chain', type: 'watch', outpoints }])
   })
 })

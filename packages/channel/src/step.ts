@@ -9,7 +9,7 @@ import { checkNegotiation, closeChannel, isNegotiating, progress, receiveShutdow
 import { receiveClosingComplete, receiveClosingSig } from './closing-complete.ts'
 import { receiveClosingSigned } from './closing-signed.ts'
 import { flush, receiveCommitmentSigned, receiveRevokeAndAck } from './commit.ts'
-import { fundingBlock, fundingDisconnect, isForgotten, receiveChannelReady } from './depth.ts'
+import { fundingBlock, fundingDisconnect, receiveChannelReady } from './depth.ts'
 import type { ChannelEffect } from './effect.ts'
 import type { ChannelEnv } from './env.ts'
 import {
@@ -25,6 +25,7 @@ import {
 } from './failure.ts'
 import { followFeerate, receiveFee, updateFee } from './fee.ts'
 import { dropStaleOffers, offerHtlc, receiveAdd, receiveFail, receiveFailMalformed, receiveFulfill, removeHtlc } from './htlc.ts'
+import { conflictRefusal, isForgotten, isFundingLost, learnFunding, loseFunding, noteConflict } from './funding-loss.ts'
 import type { ChannelInput, ChannelMessage } from './input.ts'
 import { andThen, next, type Next, offline, publishWhole, refused } from './next.ts'
 import { mustGoOnChain } from './onchain/deadlines.ts'
@@ -189,7 +190,10 @@ const fromOwner = (channel: Channel, input: OwnerInput, env: ChannelEnv): Next |
   const phase = channel.phase.name
   switch (input.type) {
     case 'funded':
-      if (phase === 'awaitingFunding') return sendFundingCreated(channel, input.tx, input.outputIndex, env)
+      if (phase === 'awaitingFunding')
+        return andThen(sendFundingCreated(channel, input.tx, input.outputIndex, env), (current) =>
+          next(learnFunding(current, input.tx, true)),
+        )
       return next(channel, { to: 'owner', type: 'fundingReleased', tx: input.tx })
     case 'fundingFailed':
       return phase === 'awaitingFunding' ? failChannel(channel, 'funding_failed', env) : next(channel)
@@ -210,9 +214,12 @@ const fromOwner = (channel: Channel, input: OwnerInput, env: ChannelEnv): Next |
     case 'updateFee':
       return updateFee(channel, input.feeratePerKw, env)
     case 'close':
-      return isOpening(channel) ? failChannel(channel, 'opening_cancelled', env) : closeChannel(channel, input, env)
+      if (isOpening(channel)) return failChannel(channel, 'opening_cancelled', env)
+      if (channel.fundingConflict !== undefined) return refused(channel, 'close', conflictRefusal(channel, env))
+      return closeChannel(channel, input, env)
     case 'forceClose':
       if (phase === 'closed') return refused(channel, 'forceClose', refusal('channel_not_usable', { phase }))
+      if (channel.fundingConflict !== undefined) return refused(channel, 'forceClose', conflictRefusal(channel, env))
       return forceCloseChannel(channel, input.reason, env)
     case 'flush':
       return flush(channel, env)
@@ -229,11 +236,15 @@ const fromChain = (channel: Channel, input: ChainInput, env: ChannelEnv): Next |
         const isStale = input.height >= channel.openedAtHeight + FUNDING_TIMEOUT_BLOCKS
         return isStale ? failChannel(channel, 'opening_timed_out', env) : next({ ...channel, height: input.height })
       }
-      const funded = fundingBlock(channel, input, env)
+      const learnt = input.transactions.reduce((current, { tx }) => learnFunding(current, tx, true), channel)
+      const noted = noteConflict(learnt, input, env)
+      const funded = fundingBlock(noted.channel, input, env)
       if (isViolation(funded)) return funded
-      if (isForgotten(funded.channel)) return andThen(funded, (current) => abandon(current))
+      const placed: Next = { channel: funded.channel, effects: [...noted.effects, ...funded.effects] }
+      if (isFundingLost(funded.channel, env)) return andThen(placed, loseFunding)
+      if (isForgotten(funded.channel)) return andThen(placed, funded.channel.shortChannelId === undefined ? abandon : loseFunding)
       return andThen(
-        funded,
+        placed,
         (current) => onchainBlock(current, input, env),
         (current) => dropStaleOffers(current, input.height),
         (current) => keepDeadlines(current, env),
@@ -243,7 +254,7 @@ const fromChain = (channel: Channel, input: ChainInput, env: ChannelEnv): Next |
       if (isOpening(channel)) return next(fundingDisconnect(channel, input.height, input.hash))
       return onchainDisconnect(fundingDisconnect(channel, input.height, input.hash), input, env)
     case 'transactionSeen':
-      return isOpening(channel) ? next(channel) : onchainSeen(channel, input.tx, env)
+      return isOpening(channel) ? next(channel) : onchainSeen(learnFunding(channel, input.tx, false), input.tx, env)
     case 'feerate':
       return followFeerate(channel, input.commitmentFeeratePerKw, env)
     default:
@@ -293,7 +304,7 @@ export const step = (
 export const resume = (channel: Channel, env: ChannelEnv): readonly ChannelEffect[] => {
   if (channel.phase.name === 'closed' || isOpening(channel)) return []
   const { fundingTx } = channel
-  const isUnconfirmed = channel.active[0]?.funding.confirmed === undefined
+  const isUnconfirmed = channel.active[0]?.funding.confirmed === undefined && channel.fundingConflict === undefined
   return [
     ...resumeOnchain(channel, env),
     ...(fundingTx !== undefined && isUnconfirmed ? [publishWhole(channel, fundingTx, fundingFeerate(channel, env))] : []),

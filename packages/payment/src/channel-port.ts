@@ -51,7 +51,7 @@ export type ChannelCommand =
 
 export type ChannelEvent =
   /** `failNow`: it must be failed, whatever is known about it. */
-  | { readonly type: 'htlcCommitted'; readonly htlc: CommittedHtlc; readonly failNow?: 'dust_exposure' }
+  | { readonly type: 'htlcCommitted'; readonly htlc: CommittedHtlc; readonly failNow?: 'dust_exposure' | 'funding_conflicted' }
   | {
       readonly type: 'htlcFulfilled'
       readonly htlcId: bigint

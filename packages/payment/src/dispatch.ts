@@ -35,7 +35,7 @@ const htlcCommitted = (
   channelId: ChannelId,
   htlc: CommittedHtlc,
   env: PaymentEnv,
-  failNow?: 'dust_exposure',
+  failNow?: 'dust_exposure' | 'funding_conflicted',
 ): Outcome => {
   const malformed = (failureCode: number, sha256OfOnion: Uint8Array): Outcome => ({
     writes: [],
@@ -52,7 +52,7 @@ const htlcCommitted = (
   const peeled = peelOnion(htlc.onion, env.nodeSecret, hexToBytes(htlc.paymentHash))
   if (peeled.kind === 'malformed') return malformed(peeled.failureCode, peeled.sha256OfOnion)
   const { sharedSecret } = peeled
-  // BOLT 2 § Bounding exposure to trimmed in-flight HTLCs
+  // BOLT 2 § Bounding exposure to trimmed in-flight HTLCs, or the channel that it came in may be worth nothing
   if (failNow !== undefined) {
     const failure = { type: 'temporary_channel_failure', channelUpdate: new Uint8Array(0) } as const
     return { writes: [], effects: [failWith(channelId, htlc.id, sharedSecret, failure)] }

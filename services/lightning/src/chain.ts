@@ -118,6 +118,11 @@ export const createChain = (options: ChainOptions): Chain => {
         if (!isLive(channel)) continue
         const id = channel.channelId
         const rows = past.get(id)
+        const funding = channel.active[0]?.funding
+        const fundingConflict =
+          funding === undefined || funding.confirmed !== undefined
+            ? undefined
+            : changed.wallet.transactions.get(funding.outpoint.txid)?.conflict
         channels.step(batch, id, {
           from: 'chain',
           type: 'blockConnected',
@@ -125,6 +130,7 @@ export const createChain = (options: ChainOptions): Chain => {
           hash,
           transactions: relevant.get(id) ?? [],
           ...(rows === undefined ? {} : { past: rows }),
+          ...(fundingConflict === undefined ? {} : { fundingConflict }),
         })
       }
       options.onWallet(batch, changed.events, changed.wallet)

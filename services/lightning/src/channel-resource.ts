@@ -3,7 +3,7 @@
  * the reason why.
  */
 import type { Channel as ChannelResource } from '@leyden/api'
-import { capacityNow, type Channel, type Phase } from '@leyden/channel'
+import { capacityNow, type Channel, type ChannelPolicy, finalAtHeight, type Phase } from '@leyden/channel'
 import { type BlockHeight, txid } from '@leyden/bitcoin'
 import { formatScid } from '@leyden/lnwire'
 
@@ -36,6 +36,10 @@ const heldOf = (channel: Channel, localMsat: bigint, sendableMsat: bigint): Chan
   }
   const pending = channel.htlcs.filter((htlc) => htlc.offeredBy === 'local').reduce((sum, htlc) => sum + htlc.amountMsat, 0n)
   add(pending, 'in payments under way')
+  if (channel.fundingConflict !== undefined) {
+    add(localMsat, 'not there: another transaction has taken what the funding transaction would spend')
+    return held
+  }
   switch (channel.phase.name) {
     case 'normal': {
       const reserve = channel.local.reserveSat * 1000n
@@ -63,11 +67,12 @@ const heldOf = (channel: Channel, localMsat: bigint, sendableMsat: bigint): Chan
 
 export interface ChannelView {
   readonly height: BlockHeight
+  readonly policy: Pick<ChannelPolicy, 'safeDepthBlocks'>
   readonly connected: boolean
   readonly alias: string | undefined
 }
 
-export const channelResource = (channel: Channel, { height, connected, alias }: ChannelView): ChannelResource => {
+export const channelResource = (channel: Channel, { height, policy, connected, alias }: ChannelView): ChannelResource => {
   const [active] = channel.active
   const funding = active?.funding
   const opening = active === undefined
@@ -83,6 +88,7 @@ export const channelResource = (channel: Channel, { height, connected, alias }: 
   const localMsat = settled.localMsat - (opening ? 0n : offered('local'))
   const remoteMsat = settled.remoteMsat - (opening ? 0n : offered('remote'))
   const { sendableMsat, receivableMsat } = capacityNow(channel)
+  const { fundingConflict: conflict } = channel
   const closeTx = channel.closing?.transactions.at(-1)
   const closeTxid = channel.onchain?.spend?.txid ?? (closeTx === undefined ? undefined : txid(closeTx))
   const type = [
@@ -113,6 +119,9 @@ export const channelResource = (channel: Channel, { height, connected, alias }: 
     })),
     ...(funding === undefined ? {} : { fundingTxid: funding.outpoint.txid, fundingVout: funding.outpoint.vout }),
     confirmations: funding?.confirmed === undefined ? 0 : Math.max(0, height - funding.confirmed.height + 1),
+    ...(conflict === undefined
+      ? {}
+      : { fundingConflict: { ...conflict, finalAtHeight: finalAtHeight(channel, conflict, policy) } }),
     feeratePerKw: channel.feeratePerKw,
     announced: channel.announcement?.remoteNodeSignature !== undefined,
     opener: channel.role === 'opener' ? 'local' : 'remote',

@@ -50,6 +50,11 @@ const makeChain = () => {
     /** What each node asked for, oldest first. */
     broadcasts: [] as { readonly by: string; readonly ids: readonly Txid[]; readonly transactions: readonly Tx[] }[],
     /** What becomes of it. */
+    /** What is taken is in the next block. */
+    keep: true,
+    async see(tx: Tx) {
+      for (const onEvent of consumers) await onEvent({ type: 'transactionSeen', tx })
+    },
     answer: ((): BroadcastResult => ({ ok: true })) as (by: string) => BroadcastResult | Error,
     source: (by: string): ChainSource => ({
       start(_, onEvent) {
@@ -60,7 +65,7 @@ const makeChain = () => {
         chain.broadcasts.push({ by, ids: transactions.map(txid), transactions })
         const answer = chain.answer(by)
         if (answer instanceof Error) throw answer
-        if (answer.ok) for (const tx of transactions) pool.set(txid(tx), tx)
+        if (answer.ok && chain.keep) for (const tx of transactions) pool.set(txid(tx), tx)
         return answer
       },
       fees: async () => ({
@@ -321,6 +326,82 @@ describe('the wallet of a node', () => {
     const ends = [...alice.payments.payments().values()].map(({ status }) => status)
     expect(ends.toSorted()).toEqual(['failed', 'succeeded', 'succeeded'])
     expect(alice.channels().get(channelId)?.htlcs).toEqual([])
+  })
+})
+
+describe('a channel whose funding is spent twice', () => {
+  const lose = async () => {
+    const world = makeWorld()
+    const { chain, mine, node, wait } = world
+    const alice = await node('alice', [1_000_000n, 300_000n])
+    const bob = await node('bob')
+    await wait(alice.connect(bob.nodeId, 'bob:1'))
+    chain.answer = () => ({ ok: false, reason: 'mempool full', permanent: false })
+    const opened = await wait(alice.open(bob.nodeId, open(400_000n)))
+    const [input] = opened.fundingTx!.inputs
+    const rival: Tx = { ...opened.fundingTx!, inputs: [input!], outputs: [{ value: Sat(1_000n), scriptPubKey: ELSEWHERE }] }
+    const wallet = walletOf(alice)
+    return { ...world, alice, bob, wallet, opened, rival, mine, wait }
+  }
+
+  it('shows what has happened, cannot be closed, and ends when it is final, its coins free and nothing broadcast for it', async () => {
+    const { alice, bob, chain, faults, lines, mine, opened, rival, sim, wait, wallet } = await lose()
+    const { channelId } = opened
+    expect((await wallet.balance()).channels.localMsat).toBe(400_000_000)
+    await mine(1, [rival])
+    const height = alice.chain.height()
+    const fundingConflict = { txid: txid(rival), height, finalAtHeight: height + 5 }
+    expect(await wallet.channel(channelId)).toMatchObject({ state: 'opening', fundingConflict, canSendMsat: 0 })
+    expect(lines.filter((line) => line.includes('spent twice') && line.includes(txid(rival)))).toHaveLength(1)
+    const { channels, onchain } = await wallet.balance()
+    expect([channels.localMsat, onchain.unconfirmedSat, onchain.confirmedSat]).toEqual([0, 0, 300_000])
+    for (const force of [true, false]) {
+      const refused = await wait(wallet.closeChannel(channelId, { force })).catch((error: unknown) => error as Error)
+      expect(refused).toMatchObject({ code: 'conflict', message: expect.stringContaining(`finalAtHeight ${height + 5}`) })
+    }
+    await mine(4)
+    expect((await wallet.channel(channelId)).state).toBe('opening')
+    chain.broadcasts.length = 0
+    await mine(2)
+    await sim.run({ forMs: SECOND })
+    expect(await wallet.channel(channelId)).toMatchObject({
+      state: 'closed',
+      closeKind: 'fundingLost',
+      detail: 'closed: fundingLost',
+    })
+    expect(bob.channels().get(channelId)?.phase).toEqual({ name: 'closed', how: 'abandoned' })
+    expect(chain.broadcasts).toEqual([])
+    const funding = opened.active[0]!.funding.outpoint.txid
+    const { data } = await wallet.transactions({ limit: 50 })
+    expect(data.find((one) => one.txid === funding)).toMatchObject({ status: 'replaced', replacedBy: txid(rival) })
+    expect(faults).toEqual([])
+  })
+})
+
+describe('a payment of a stranger', () => {
+  it('that the ledger finds no inputs for counts no more, until it takes it again', async () => {
+    const { chain, mine, node, wait } = makeWorld()
+    const alice = await node('alice')
+    await mine()
+    const wallet = walletOf(alice)
+    const payment = chain.pay('alice', [70_000n])
+    await wait(chain.see(payment))
+    const unconfirmed = async (): Promise<number> => (await wallet.balance()).onchain.unconfirmedSat
+    const status = async (): Promise<string> => (await wallet.transaction(txid(payment))).status
+    // Refused for another reason: it may still come.
+    chain.answer = () => ({ ok: false, reason: 'min relay fee not met', permanent: false })
+    await mine()
+    expect([await unconfirmed(), await status()]).toEqual([70_000, 'pending'])
+    chain.answer = () => ({ ok: false, reason: 'bad-txns-inputs-missingorspent', permanent: false })
+    await mine()
+    expect([await unconfirmed(), await status()]).toEqual([0, 'replaced'])
+    chain.answer = () => ({ ok: true })
+    chain.keep = false
+    await mine()
+    expect([await unconfirmed(), await status()]).toEqual([70_000, 'pending'])
+    chain.keep = true
+    await mine(2)
+    expect([await unconfirmed(), await status()]).toEqual([0, 'confirmed'])
   })
 })
 

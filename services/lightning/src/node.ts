@@ -44,7 +44,7 @@ import {
   recordKind,
   type Store,
 } from '@leyden/runtime'
-import { createWalletKeys, pendingTransactions, type Wallet, type WalletEvent, walletKind, type WalletKeys } from '@leyden/wallet'
+import { createWalletKeys, type Wallet, walletKind, type WalletKeys } from '@leyden/wallet'
 import { createChain, type Chain } from './chain.ts'
 import { type Channels, channelsOf, createChannels, isLive, type OwnerEffect, readPast } from './channels.ts'
 import { createEventLog, eventCounterKind, type EventLog } from './events.ts'
@@ -57,6 +57,7 @@ import { Refused } from './refused.ts'
 import { createPayments, type Payments, paymentKinds } from './payments.ts'
 import { createPeers, type PeerInfo, type Peers } from './peers.ts'
 import { createPublications } from './publications.ts'
+import { createWalletUpkeep } from './wallet-upkeep.ts'
 import { checkIdentity, identityKind, identityOf } from './identity.ts'
 
 /** What the node takes from the world. */
@@ -115,6 +116,7 @@ export interface Node {
   readonly events: EventLog
   readonly payments: Payments
   readonly relay: RelayPolicy
+  readonly policy: ChannelPolicy
   wallet(): Wallet | undefined
   channels(): ReadonlyMap<string, Channel>
   /** What must stay in the wallet for fees of channels. */
@@ -158,6 +160,7 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
       case 'broadcast':
         ports.chain.broadcast(effect.transactions).then(
           (result) => {
+            upkeep.answered(effect, result)
             const ids = effect.transactions.map((tx) => txid(tx))
             // A failure is never the end: who wants it in the chain asks again with every block (S20).
             if (result.ok) log.debug({ txids: ids, label: effect.label }, 'broadcast')
@@ -272,6 +275,8 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
         return openings.fund(batch, channel, effect)
       case 'fundingReleased':
         return openings.release(batch, effect.tx)
+      case 'fundingConflicted':
+        return openings.conflicted(channel, effect)
       case 'opening':
         return tellChannel(batch, 'channel.opening', channel)
       case 'ready':
@@ -437,18 +442,7 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
 
   const inbox = createInbox({ drive, peerLog, channels, openings, gossip, session })
 
-  const tellWallet = (batch: Batch<NodeEffect>, changes: readonly WalletEvent[], after: Wallet): void => {
-    const types = {
-      transactionSeen: 'transaction.seen',
-      transactionConfirmed: 'transaction.confirmed',
-      transactionReorged: 'transaction.reorged',
-    } as const
-    for (const { type, txid: id } of changes) {
-      if (type === 'transactionReplaced') continue
-      const height = after.transactions.get(id)?.block?.height
-      events.append(batch, types[type], { txid: id, ...(height === undefined ? {} : { blockHeight: height }) })
-    }
-  }
+  const upkeep = createWalletUpkeep({ drive, clock, keys, events })
 
   const chain: Chain = createChain({
     source: ports.chain,
@@ -458,13 +452,12 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
     keys,
     channels,
     loadPast: (channelId) => readPast(store, channelId),
-    onWallet: tellWallet,
+    onWallet: upkeep.tell,
     onBlock(batch, block, height) {
       payments.block(batch)
       publications.afterBlock(batch)
       batch.afterCommit(() => gossip.block(block.transactions, height))
-      for (const tx of pendingTransactions(batch.get(walletKind, ONLY) as Wallet))
-        batch.emit({ to: 'chain', type: 'broadcast', transactions: [tx], label: 'wallet' })
+      upkeep.afterBlock(batch)
     },
     onUnblock: (batch, height) => batch.afterCommit(() => gossip.unblock(height)),
     onTip: (batch, tip) => events.append(batch, 'chain.tip', { height: tip.height, hash: tip.hash }),
@@ -538,6 +531,7 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
     events,
     payments,
     relay: config.relay,
+    policy,
     wallet,
     channels: allChannels,
     keepSat: () => openings.keepSat(undefined),

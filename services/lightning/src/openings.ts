@@ -71,6 +71,8 @@ export interface Openings {
   fund(batch: Batch<NodeEffect>, channel: Channel, effect: Extract<OwnerEffect, { type: 'fundingNeeded' }>): void
   /** The funding transaction will not be used. */
   release(batch: Batch<NodeEffect>, tx: Tx | undefined): void
+  /** What the funding transaction needs has been taken by another. */
+  conflicted(channel: Channel, effect: Extract<OwnerEffect, { type: 'fundingConflicted' }>): void
   /** A channel publishes: if it is its funding transaction, its coins are spent from now on, and who asked for the channel has it. */
   published(batch: Batch<NodeEffect>, effect: Publish): void
   /** The channel has ended before it was open. */
@@ -247,6 +249,12 @@ export const createOpenings = (options: OpeningsOptions): Openings => {
       if (before === undefined || tx === undefined) return
       const after = releaseHeld(before, txid(tx))
       if (!isRefusal(after)) batch.set(walletKind, ONLY, after)
+    },
+
+    conflicted({ channelId, remoteNodeId: peer, role, active }, { conflict, finalAtHeight }) {
+      const fundingTxid = active[0]?.funding.outpoint.txid
+      const data = { channelId, peer, role, fundingTxid, conflict: conflict.txid, height: conflict.height, finalAtHeight }
+      peerLog.warn(data, 'the funding of a channel was spent twice: unless a reorganisation brings it back, the channel ends')
     },
 
     published(batch, { publication }) {

@@ -3,7 +3,14 @@
  * them. BOLT 5; BOLT 3 § to_local_anchor. A channel asks again every block until it is content, so nothing here is stored: what the
  * wallet spends on a bump is in the wallet's own record, in the same commit.
  */
-import { ANCHOR_INPUT_WEIGHT, type ChannelEffect, type Publication, signAnchorSpend, type Signer } from '@leyden/channel'
+import {
+  ANCHOR_INPUT_WEIGHT,
+  type ChannelEffect,
+  channelKind,
+  type Publication,
+  signAnchorSpend,
+  type Signer,
+} from '@leyden/channel'
 import { p2wshOf, Sat, type Tx, txid, txWeight } from '@leyden/bitcoin'
 import type { Batch, Clock } from '@leyden/runtime'
 import {
@@ -57,11 +64,15 @@ export const createPublications = ({ clock, log, keys, signer }: PublicationsOpt
   const publishHtlc = (batch: Batch<NodeEffect>, wallet: Wallet, publication: Publication & { readonly kind: 'htlc' }): void => {
     const value = publication.spentValuesSat[0]
     if (value === undefined) throw new Error(`publication ${publication.id} does not say what it spends`)
+    const commitment = batch.get(channelKind, publication.channelId)?.onchain?.spend?.tx
     const bumped = fundForeign(wallet, keys, {
       id: publication.id,
       tx: publication.tx,
       spent: [{ value, scriptPubKey: p2wshOf(publication.witnessScript) }],
       witnessWeights: [publication.weight - txWeight(publication.tx) - 2],
+      ...(commitment === undefined
+        ? {}
+        : { parent: { txid: txid(commitment), inputs: commitment.inputs.map(({ outpoint }) => outpoint) } }),
       feeratePerKw: publication.feeratePerKw,
       maxFeeSat: publication.budgetSat,
       label: 'HTLC claim',

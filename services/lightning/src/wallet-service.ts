@@ -86,6 +86,10 @@ const SENTENCES: Readonly<Record<string, readonly [ProblemCode, string, pointer?
   own_node: ['invalid_request', 'that is this node itself', '/uri'],
   invalid_node_id: ['invalid_request', 'the node id is not a point of the curve', '/uri'],
   syncing: ['syncing', 'the node is not in step with the ledger yet: try again'],
+  funding_conflicted: [
+    'conflict',
+    'another transaction has taken what the funding transaction needs (fundingConflict of the channel): nothing of it can be mined, and it must not be forgotten while a reorganisation may bring it back. It ends by itself',
+  ],
   not_found: ['not_found', 'there is no such channel'],
   // payments
   already_paid: ['already_paid', 'this payment hash has been paid'],
@@ -203,12 +207,13 @@ const FAILURES: Readonly<Record<NonNullable<Payment['failure']>, string>> = {
 
 const transactionResource = (view: TransactionView): r.Transaction => ({
   txid: view.txid,
-  status: view.status === 'confirmed' ? 'confirmed' : 'pending',
+  status: view.status === 'confirmed' ? 'confirmed' : view.status === 'dropped' ? 'replaced' : 'pending',
   netSat: Number(view.netSat),
   ...(view.feeSat === undefined ? {} : { feeSat: jsonInteger(view.feeSat) }),
   ...(view.blockHeight === undefined ? {} : { blockHeight: view.blockHeight }),
   confirmations: view.confirmations,
   ...(view.label === undefined ? {} : { label: view.label }),
+  ...(view.replacedBy === undefined ? {} : { replacedBy: view.replacedBy }),
   seenAt: timeOf(view.seenAtMs),
   hex: bytesToHex(encodeTx(view.tx)),
 })
@@ -243,6 +248,7 @@ export const createWalletService = (node: Node, { token, version, listening }: W
     if (channel === undefined) throw new Problem('not_found', 'there is no such channel')
     return channelResource(channel, {
       height: height(),
+      policy: node.policy,
       connected: node.peers.info(channel.remoteNodeId) !== undefined,
       alias: aliasOf(channel.remoteNodeId),
     })
@@ -322,7 +328,8 @@ export const createWalletService = (node: Node, { token, version, listening }: W
       let closingMsat = 0n
       for (const channel of node.channels().values()) {
         const [active] = channel.active
-        if (active === undefined || channel.phase.name === 'closed') continue
+        // Where its funding cannot be, there is nothing in a channel: the opener has its coins.
+        if (active === undefined || channel.phase.name === 'closed' || channel.fundingConflict !== undefined) continue
         const offered = (side: 'local' | 'remote'): bigint =>
           channel.htlcs.filter((htlc) => htlc.offeredBy === side).reduce((sum, htlc) => sum + htlc.amountMsat, 0n)
         const ours = active.localMsat - offered('local')
@@ -414,7 +421,10 @@ export const createWalletService = (node: Node, { token, version, listening }: W
       return transactionResource(findTransaction(wallet(), funded.txid) as TransactionView)
     },
     async transactions(query) {
-      const views = listTransactions(wallet()).filter((view) => view.status === 'pending' || view.status === 'confirmed')
+      // Held ones have not happened yet, and of attempts to raise a fee the last one counts.
+      const isShown = (view: TransactionView): boolean =>
+        view.status !== 'held' && (view.status !== 'dropped' || view.bump === undefined)
+      const views = listTransactions(wallet()).filter(isShown)
       const { data, nextCursor } = pageOf(views, (view) => view.txid, query)
       return { data: data.map(transactionResource), nextCursor }
     },

@@ -88,6 +88,9 @@ const tell = (channel: Channel, isDue: (htlc: Htlc) => boolean): Next => {
 /** HTLCs that no signed commitment ever held: they can be failed as soon as the channel is over. */
 export const tellNeverSent = (channel: Channel): Next => tell(channel, ({ stage }) => stage === 0)
 
+/** No commitment can ever be mined: every HTLC that we offered and whose preimage nobody has shown has failed. */
+export const tellFundingLost = (channel: Channel): Next => tell(channel, () => true)
+
 /** Tells the owner of HTLCs that have failed for good (S2, S3, S5), and ends the channel when nothing is left to do. */
 export const settle = (channel: Channel, env: ChannelEnv): Next => {
   const { onchain } = channel

@@ -158,7 +158,8 @@ export const rebid = (channel: Channel, env: ChannelEnv): Channel => {
 
 /** All that has to get into the chain now, at the bids that are stored. */
 export const publications = (channel: Channel, env: ChannelEnv): Publication[] => {
-  if (channel.phase.name === 'closed') return []
+  // What spends a funding output that cannot be is not even sent.
+  if (channel.phase.name === 'closed' || channel.fundingConflict !== undefined) return []
   const { onchain } = channel
   if (onchain?.spend !== undefined) {
     const { spend } = onchain

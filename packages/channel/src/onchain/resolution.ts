@@ -27,12 +27,16 @@ export interface OnchainNext {
 type BlockConnected = ChannelInput & { readonly type: 'blockConnected' }
 type BlockDisconnected = ChannelInput & { readonly type: 'blockDisconnected' }
 
-/** Outputs to be watched: the funding output until the end, and all that came of it until it is spent beyond a reorg. */
+/**
+ * Outputs to be watched: the funding output until the end, all that came of it until it is spent beyond a reorg, and what the funding
+ * transaction spends (funding-loss.ts).
+ */
 export const watched = (channel: Channel): Outpoint[] => {
   if (channel.phase.name === 'closed') return []
   return [
     ...channel.active.map(({ funding }) => funding.outpoint),
     ...(channel.onchain?.outputs ?? []).map(({ outpoint }) => outpoint),
+    ...(channel.fundingInputs ?? []),
   ]
 }
 
