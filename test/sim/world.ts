@@ -306,7 +306,6 @@ export const createWorld = async (seed: number, options: WorldOptions = {}): Pro
         directory: ledgerFiles.open(),
         network: ledger,
         clock: host.clock,
-        random: host.random,
       })
       life.engine = engine
       const source: LedgerSource = {

@@ -1,6 +1,6 @@
 /**
  * Making a block: coinbase, witness commitment, header, and proof of work where it is cheap (regtest).
- * BIP 34 (height first in the coinbase), BIP 141 (commitment), BIP 94 (no time warp).
+ * BIP 34 (height first in the coinbase), BIP 141 (commitment), BIP 94 (no time warp). Bitcoin Core 28.1 node/miner.cpp (CreateNewBlock).
  */
 import { bigintToBytesBE, concat } from '@leyden/codec'
 import { sha256d } from '@leyden/crypto'
@@ -43,7 +43,7 @@ export type BlockPlan = {
   readonly scriptPubKey: Uint8Array
   /** Instead of the version that signals nothing. */
   readonly version?: number
-  /** Makes coinbases differ that would otherwise be the same. */
+  /** Makes coinbases differ that would otherwise be the same; 0 in blocks as bitcoind makes them. */
   readonly extraNonce: number
 }
 
@@ -59,7 +59,7 @@ const buildCoinbase = ({ network, parent, transactions, fees, scriptPubKey, extr
   const reserved = new Uint8Array(32)
   const value = Sat(subsidy(height, network) + fees)
   const outpoint = { txid: Txid(ZERO_HASH), vout: NULL_VOUT }
-  const scriptSig = concat(coinbaseHeightScript(height), pushBytes(encodeScriptNum(extraNonce + 1)))
+  const scriptSig = concat(coinbaseHeightScript(height), pushBytes(encodeScriptNum(extraNonce)))
   const bare: Tx = {
     version: 2,
     inputs: [{ outpoint, scriptSig, sequence: SEQUENCE_FINAL, witness: [] }],

@@ -14,6 +14,7 @@ import { configOf, OPTIONS } from './bitcoind/options.ts'
 import { InitError, PROGRAM, readSettings, type ChainName, type Settings } from './bitcoind/settings.ts'
 import { CookieError } from './cookie.ts'
 import { FutureTip, startLedger, userAgentOf, VERSION } from './daemon.ts'
+import { IndexBehindPruned } from './open-chain.ts'
 import { Stopping } from './warmup.ts'
 
 const NETWORKS: Readonly<Record<ChainName, 'mainnet' | 'testnet4' | 'signet' | 'regtest' | undefined>> = {
@@ -139,6 +140,11 @@ export const bitcoind = async (words: readonly string[]): Promise<void> => {
     }
     if (error instanceof FutureTip) {
       process.stderr.write(`: ${error.message}\nPlease restart with -reindex or -reindex-chainstate to recover.\n`)
+      return
+    }
+    if (error instanceof IndexBehindPruned) {
+      const more = 'A fatal internal error occurred, see debug.log for details: Failed to start indexes, shutting down..'
+      process.stderr.write(`Error: ${error.message}\nError: ${more}\n`)
       return
     }
     const isExpected = error instanceof Error && ['ConfigError', 'PortTaken', 'StoreMismatch'].includes(error.name)

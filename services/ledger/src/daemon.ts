@@ -274,7 +274,6 @@ export const startLedger = async (
       directory,
       network,
       clock,
-      random: systemRandom,
       log,
       checkScripts: scripts.check,
       policy: policyOf(config),

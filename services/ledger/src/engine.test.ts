@@ -82,12 +82,41 @@ describe('mining', () => {
     expect(engine.headerByHash(hash)!.header.time).toBe(now + 3600)
   })
 
+  it("makes bitcoind's coinbases: the height, then OP_0", async () => {
+    const engine = await open()
+    const hashes = await engine.generateToAddress(128, ANYONE)
+    const scripts = await Promise.all(
+      [1, 16, 17, 128].map(async (height) => (await coinbaseOf(engine, hashes[height - 1]!)).inputs[0]!.scriptSig),
+    )
+    expect(scripts.map(bytesToHex)).toEqual(['5100', '6000', '011100', '02800000'])
+  })
+
+  it('makes another block than those that are known already, by an extra nonce', async () => {
+    const engine = await open()
+    const extraNonces: string[] = []
+    const mined = new Set<BlockHash>()
+    for (const mine of [
+      async () => (await engine.generateToAddress(1, ANYONE))[0]!,
+      async () => (await engine.generateToAddress(1, ANYONE))[0]!,
+      async () => blockHash((await engine.generateBlock(ANYONE, [])).header),
+    ]) {
+      const hash = await mine()
+      mined.add(hash)
+      expect(engine.tip()).toEqual({ height: 1, hash })
+      extraNonces.push(bytesToHex((await coinbaseOf(engine, hash)).inputs[0]!.scriptSig.slice(1)))
+      await engine.invalidateBlock(hash)
+    }
+    expect(mined.size).toBe(3)
+    expect(extraNonces).toEqual(['00', '0101', '0102'])
+  })
+
   it('of chosen transactions takes exactly these, and refuses what no block may hold', async () => {
     const { engine, coinbases } = await funded()
     await engine.submitTransaction(spend(coinbases[0]!))
     const mine = spend(coinbases[1]!, 7n)
     const block = await engine.generateBlock(ANYONE, [mine])
     expect(block.transactions.slice(1)).toEqual([mine])
+    expect(block.transactions[0]!.outputs[0]!.value).toBe(SUBSIDY)
     expect(engine.mempool()).toHaveLength(1)
     await expect(engine.generateBlock(ANYONE, [mine])).rejects.toThrow(GenerateError)
     await expect(engine.generateBlock(ANYONE, [pay([outputOf(coinbases[2]!)], [SUBSIDY * 2n])])).rejects.toThrow(GenerateError)

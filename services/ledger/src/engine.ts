@@ -50,7 +50,7 @@ import {
   type Undo,
 } from '@leyden/ledger'
 import { FEE_TARGETS, type BroadcastResult, type FeeEstimates, type LedgerEvent, type LedgerSource } from '@leyden/link'
-import { decodeKey, type Clock, type Log, type Random, type Store } from '@leyden/runtime'
+import { decodeKey, type Clock, type Log, type Store } from '@leyden/runtime'
 import { takePackage, takeTransactions, type TakeOptions, type TransactionOutcome } from './broadcast.ts'
 import { advanceIndex, type ChainIndex, type IndexName } from './chain-indexes.ts'
 import { readAllCoins, readFilter, readPosition, type StoredFilter, type TxPosition } from './chain-rows.ts'
@@ -88,7 +88,6 @@ export type LedgerEngineOptions = {
   readonly directory: Directory
   readonly network: Network
   readonly clock: Clock
-  readonly random?: Random
   readonly log?: Log
   /** Puts the solution of a signed network into a block of ours; undefined when our keys do not suffice. */
   readonly signBlock?: (block: Block) => Block | undefined
@@ -346,7 +345,6 @@ export const createLedgerEngine = async (options: LedgerEngineOptions): Promise<
     if (bestSeen.failed !== 'none') bestSeen = bestHeader(tree)
     return bestSeen.chainWork > chain.best.chainWork ? bestSeen : chain.best
   }
-  const firstExtraNonce = (options.random?.bytes(3) ?? new Uint8Array(3)).reduce((n, byte) => n * 256 + byte, 0)
 
   const knownEntry = (hash: BlockHash): HeaderEntry => {
     const entry = tree.entries.get(hash)
@@ -397,7 +395,6 @@ export const createLedgerEngine = async (options: LedgerEngineOptions): Promise<
     limits: { ...DEFAULT_TEMPLATE_LIMITS, ...options.template },
     blockVersion: options.blockVersion,
     signBlock: options.signBlock,
-    firstExtraNonce,
   })
 
   const submitTransactions = (transactions: readonly Tx[], take: TakeOptions = {}): Promise<readonly TransactionOutcome[]> =>

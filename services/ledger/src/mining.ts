@@ -2,18 +2,7 @@
  * Making blocks on the tip: templates from the mempool, blocks of chosen transactions, and work where it is cheap.
  * Bitcoin Core 28.1 node/miner.cpp, rpc/mining.cpp (generateBlocks), validation.cpp (TestBlockValidity).
  */
-import {
-  blockHash,
-  checkBlock,
-  checkHeaderAt,
-  checkSignetSolution,
-  outpointKey,
-  Sat,
-  txid,
-  type Block,
-  type BlockHash,
-  type Tx,
-} from '@leyden/bitcoin'
+import { blockHash, checkBlock, checkHeaderAt, checkSignetSolution, type Block, type BlockHash, type Tx } from '@leyden/bitcoin'
 import {
   blockViolation,
   buildBlock,
@@ -62,14 +51,13 @@ export type MiningOptions = {
   readonly blockVersion?: number | undefined
   /** Puts the solution of a signed network into a block of ours; undefined when our keys do not suffice. */
   readonly signBlock?: ((block: Block) => Block | undefined) | undefined
-  readonly firstExtraNonce: number
 }
 
 export interface Mining {
   template(scriptPubKey: Uint8Array): Promise<BlockTemplate>
   /** Mines up to so many blocks, fewer when `maxTries` hashes do not suffice. Throws {@link GenerateError}. */
   generateToAddress(count: number, scriptPubKey: Uint8Array, maxTries?: number): Promise<BlockHash[]>
-  /** Mines one block of exactly these transactions. Throws {@link GenerateError}. */
+  /** Mines one block of exactly these transactions, and leaves their fees unclaimed, as bitcoind does. Throws {@link GenerateError}. */
   generateBlock(scriptPubKey: Uint8Array, transactions: readonly Tx[], submit?: boolean): Promise<Block>
   /** Which rule a block on the tip would break, whoever works for it: proof of work and a signet's signature are not asked. */
   testBlock(block: Block): Promise<BlockViolation | undefined>
@@ -80,25 +68,6 @@ export interface Mining {
 const DEFAULT_MAX_TRIES = 1_000_000
 /** Then whatever else waits has its turn: a fraction of a second. */
 const TRIES_AT_ONCE = 20_000
-
-/** Fees of transactions that may not be in the mempool; 0 where an input is unknown or too little. */
-const feesOf = async (chain: Chain, transactions: readonly Tx[]): Promise<Sat> => {
-  const view = await loadView(
-    chain,
-    transactions.flatMap(({ inputs }) => inputs.map(({ outpoint }) => outpoint)),
-  )
-  const own = new Map(transactions.map((tx) => [txid(tx), tx]))
-  let fees = 0n
-  for (const tx of transactions) {
-    for (const { outpoint } of tx.inputs) {
-      const output = own.get(outpoint.txid)?.outputs[outpoint.vout] ?? view.get(outpointKey(outpoint))?.output
-      if (output === undefined) return Sat(0n)
-      fees += output.value
-    }
-    for (const { value } of tx.outputs) fees -= value
-  }
-  return Sat(fees < 0n ? 0n : fees)
-}
 
 /** Checks a block that would stand on the tip, all but the work for it. */
 const test = async (chain: Chain, block: Block): Promise<BlockViolation | undefined> => {
@@ -126,12 +95,11 @@ const test = async (chain: Chain, block: Block): Promise<BlockViolation | undefi
 }
 
 export const createMining = (given: MiningOptions): Mining => {
-  const { chain, inMemory, gather, limits, blockVersion, signBlock, firstExtraNonce } = given
+  const { chain, inMemory, gather, limits, blockVersion, signBlock } = given
   const { options, pool } = chain
-  let extraNonce = firstExtraNonce
   let last: { weight: number; count: number } | undefined
 
-  const build = (scriptPubKey: Uint8Array, transactions: readonly Tx[], fees: bigint): Block =>
+  const build = (scriptPubKey: Uint8Array, transactions: readonly Tx[], fees: bigint, extraNonce: number): Block =>
     buildBlock({
       network: options.network,
       parent: tipOf(chain),
@@ -139,11 +107,11 @@ export const createMining = (given: MiningOptions): Mining => {
       transactions,
       fees,
       scriptPubKey,
-      extraNonce: extraNonce++ & 0x7fff_ffff,
+      extraNonce,
       ...(blockVersion === undefined ? {} : { version: blockVersion }),
     })
 
-  const fromPool = (scriptPubKey: Uint8Array): BlockTemplate => {
+  const fromPool = (scriptPubKey: Uint8Array, extraNonce = 0): BlockTemplate => {
     const parent = tipOf(chain)
     const place = { height: parent.height + 1, medianTimePast: medianTimePast(parent) }
     const { entries, fees, weight } = chooseTransactions(pool, place, limits)
@@ -152,6 +120,7 @@ export const createMining = (given: MiningOptions): Mining => {
       scriptPubKey,
       entries.map(({ tx }) => tx),
       fees,
+      extraNonce,
     )
     return { block, parent, fees: entries.map(({ fee }) => fee), sigopCosts: entries.map(({ sigopCost }) => sigopCost) }
   }
@@ -170,6 +139,19 @@ export const createMining = (given: MiningOptions): Mining => {
     return undefined
   }
 
+  /**
+   * Works for a block that is not known yet. Only after invalidateblock can the one that comes first be known, made in the same second:
+   * an extra nonce makes it another one. Undefined when `tries` hashes do not suffice.
+   */
+  const workForNew = async (draft: (extraNonce: number) => Block, tries: number): Promise<Block | undefined> => {
+    let left = tries
+    for (let extraNonce = 0; ; extraNonce++) {
+      const worked = await work(draft(extraNonce), left)
+      if (worked === undefined || !chain.tree.entries.has(blockHash(worked.header))) return worked
+      left -= worked.header.nonce + 1
+    }
+  }
+
   const take = async (block: Block): Promise<void> => {
     const outcome = await takeBlock(chain, block)
     if (outcome.status !== 'connected') throw new GenerateError('ProcessNewBlock, block not accepted')
@@ -183,7 +165,7 @@ export const createMining = (given: MiningOptions): Mining => {
         let tries = maxTries
         while (hashes.length < count) {
           const made = await inMemory(async () => {
-            const worked = await work(fromPool(scriptPubKey).block, tries)
+            const worked = await workForNew((extraNonce) => fromPool(scriptPubKey, extraNonce).block, tries)
             if (worked !== undefined) await take(worked)
             return worked
           })
@@ -196,13 +178,13 @@ export const createMining = (given: MiningOptions): Mining => {
     generateBlock: (scriptPubKey, transactions, submit = true) =>
       gather(() =>
         inMemory(async () => {
-          const block = build(scriptPubKey, transactions, await feesOf(chain, transactions))
-          const broken = await test(chain, block)
+          const draft = (extraNonce: number): Block => build(scriptPubKey, transactions, 0n, extraNonce)
+          const broken = await test(chain, draft(0))
           if (broken !== undefined) {
             const detail = broken.detail === undefined ? '' : `, ${broken.detail}`
             throw new GenerateError(`testBlockValidity failed: ${broken.reason}${detail}`)
           }
-          const worked = await work(block, DEFAULT_MAX_TRIES)
+          const worked = await workForNew(draft, DEFAULT_MAX_TRIES)
           if (worked === undefined) throw new GenerateError('Failed to make block.')
           if (submit) await take(worked)
           return worked

@@ -174,12 +174,16 @@ const connectStored = async (chain: Chain): Promise<void> => {
   }
 }
 
+/** An index needs blocks that have been pruned. */
+export class IndexBehindPruned extends StoreMismatch {}
+
 /** An index that is behind needs the blocks that it has not had. */
 const checkIndexes = (chain: Chain): void => {
-  for (const { name, best } of chain.indexes) {
+  // bitcoind opens that of filters before that of figures: where both lack something, it names the first.
+  for (const { name, best } of chain.indexes.toReversed()) {
     const next = ancestorAt(tipOf(chain), best.height + 1) ?? best
     if (best !== tipOf(chain) && chain.stored.get(next.hash)?.undo === undefined)
-      throw new StoreMismatch(
+      throw new IndexBehindPruned(
         `${name} best block of the index goes beyond pruned data. ` +
           'Please disable the index or reindex (which will download the whole blockchain again)',
       )

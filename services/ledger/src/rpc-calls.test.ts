@@ -208,7 +208,7 @@ describe('blocks and the mempool', () => {
 
   it('give way to one of as much work that is preferred', async () => {
     const heldBack = await call<{ hash: string; hex: string }>('generateblock', ADDRESS, [], false)
-    const [first] = await call<string[]>('generatetoaddress', 1, ADDRESS)
+    const [first] = await call<string[]>('generatetodescriptor', 1, 'raw(51)')
     expect(await call('submitblock', heldBack.hex)).toBe('inconclusive')
     expect(await call('getbestblockhash')).toBe(first)
     for (const hash of [heldBack.hash, first, heldBack.hash]) {
