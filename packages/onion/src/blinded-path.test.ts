@@ -158,14 +158,16 @@ describe('blinded data', () => {
 
 describe('what a blinded hop forwards', () => {
   const relay = { cltvExpiryDelta: 25, feeBaseMsat: 100, feeProportionalMillionths: 150 }
-  it('leaves at least the fee that the recipient set', () => {
+  // The formula of BOLT 4 rounds up what is forwarded: in one of some thousand amounts it takes a millisatoshi of the fee.
+  it('leaves the fee that the recipient set, to a millisatoshi', () => {
     fc.assert(
       fc.property(fc.bigInt(100n, 10n ** 15n), (received) => {
         const forwarded = blindedAmountToForward(Msat(received), relay) as Msat
         const fee = 100n + (forwarded * 150n) / 1_000_000n
-        expect(received - forwarded).toBeGreaterThanOrEqual(fee)
+        expect(received - forwarded).toBeGreaterThanOrEqual(fee - 1n)
         expect(received - forwarded).toBeLessThanOrEqual(fee + 1n)
       }),
+      { examples: [[869_781_982_817_029n]] },
     )
   })
   it('is nothing when the base fee is not covered', () => {
