@@ -1,7 +1,8 @@
 import { bytesToHex, hexToBytes, utf8Encode } from '@leyden/codec'
 import * as fc from 'fast-check'
+import { createCipheriv, createDecipheriv } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
-import { chacha20, chacha20poly1305Decrypt, chacha20poly1305Encrypt } from './cipher.ts'
+import { chacha20, chacha20poly1305Decrypt, chacha20poly1305Encrypt, useCiphers, type Ciphers } from './cipher.ts'
 import { equalConstantTime } from './equal.ts'
 
 const bytes = (length: number) => fc.uint8Array({ minLength: length, maxLength: length })
@@ -62,5 +63,72 @@ describe('equalConstantTime', () => {
         expect(equalConstantTime(a, a.subarray(1))).toBe(false)
       }),
     )
+  })
+})
+
+describe('ciphers of the platform', () => {
+  const AEAD = 'chacha20-poly1305'
+  let calls = 0
+  const platform: Ciphers = {
+    encrypt: (key, nonce, associatedData, plaintext) => {
+      calls++
+      const cipher = createCipheriv(AEAD, key, nonce, { authTagLength: 16 })
+      cipher.setAAD(associatedData, { plaintextLength: plaintext.length })
+      return new Uint8Array(Buffer.concat([cipher.update(plaintext), cipher.final(), cipher.getAuthTag()]))
+    },
+    decrypt: (key, nonce, associatedData, ciphertext) => {
+      calls++
+      const end = ciphertext.length - 16
+      const cipher = createDecipheriv(AEAD, key, nonce, { authTagLength: 16 })
+      cipher.setAAD(associatedData, { plaintextLength: end }).setAuthTag(ciphertext.subarray(end))
+      return new Uint8Array(Buffer.concat([cipher.update(ciphertext.subarray(0, end)), cipher.final()]))
+    },
+    chacha20: (key, nonce, data) => {
+      calls++
+      return new Uint8Array(createCipheriv('chacha20', key, Buffer.concat([Buffer.alloc(4), nonce])).update(data))
+    },
+  }
+  const [key, nonce, ad] = [new Uint8Array(32).fill(1), new Uint8Array(12).fill(2), new Uint8Array(7).fill(3)]
+  const all = (length: number): unknown[] => {
+    const data = new Uint8Array(length).map((_, i) => i)
+    const sealed = chacha20poly1305Encrypt(key, nonce, ad, data)
+    const forged = sealed.with(0, (sealed[0] as number) ^ 1)
+    return [
+      sealed,
+      chacha20poly1305Decrypt(key, nonce, ad, sealed),
+      chacha20poly1305Decrypt(key, nonce, ad, forged),
+      chacha20(key, nonce, data),
+    ]
+  }
+
+  it('take the place of the others for long inputs and give the same', () => {
+    const [long, short] = [all(1300), all(18)]
+    useCiphers(platform)
+    calls = 0
+    expect(all(18)).toEqual(short)
+    expect(calls).toBe(0)
+    expect(all(1300)).toEqual(long)
+    expect(calls).toBe(4)
+    useCiphers()
+    expect(all(1300)).toEqual(long)
+    expect(calls).toBe(4)
+  })
+
+  it('are refused where they differ, or open what was forged', () => {
+    const before = all(1300)
+    const late = (data: Uint8Array): Uint8Array => (data.length < 1300 ? data : data.slice().reverse())
+    for (const wrong of [
+      { encrypt: (...args: Parameters<Ciphers['encrypt']>) => late(platform.encrypt(...args)) },
+      { chacha20: (...args: Parameters<Ciphers['chacha20']>) => late(platform.chacha20(...args)) },
+      { decrypt: (k: Uint8Array, n: Uint8Array, _: Uint8Array, sealed: Uint8Array) => platform.chacha20(k, n, sealed) },
+      {
+        decrypt: (k: Uint8Array, n: Uint8Array, _: Uint8Array, sealed: Uint8Array) => {
+          const counter = Buffer.concat([Uint8Array.of(1, 0, 0, 0), n])
+          return new Uint8Array(createCipheriv('chacha20', k, counter).update(sealed.subarray(0, -16)))
+        },
+      },
+    ])
+      expect(() => useCiphers({ ...platform, ...wrong })).toThrow('self_test_failed')
+    expect(all(1300)).toEqual(before)
   })
 })

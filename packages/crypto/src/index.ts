@@ -1,6 +1,6 @@
 /** The one door to curves, hashes and ciphers. No protocol lives here. */
 export { backendName, useBackend, type BackendName, type RecoverableSignature } from './backend.ts'
-export { chacha20, chacha20poly1305Decrypt, chacha20poly1305Encrypt } from './cipher.ts'
+export { chacha20, chacha20poly1305Decrypt, chacha20poly1305Encrypt, useCiphers, type Ciphers } from './cipher.ts'
 export { compactFromDer, compactFromDerLax, derFromCompact, isStrictDer } from './der.ts'
 export { ecdsaRecover, ecdsaSign, ecdsaSignLowR, ecdsaSignRecoverable, ecdsaVerify, ecdsaVerifyLax, hasLowR } from './ecdsa.ts'
 export { equalConstantTime } from './equal.ts'

@@ -14,6 +14,7 @@ import { defaultDatadir } from './datadir.ts'
 import { serveHttp } from './http.ts'
 import type { Log } from './log.ts'
 import { depthOf } from './funding-depth.ts'
+import { useNativeCrypto } from './native-crypto.ts'
 import { networkOf } from './network.ts'
 import { createNode } from './node.ts'
 import { loadSeed } from './seed-file.ts'
@@ -39,6 +40,7 @@ export interface Running {
 /** Starts a node in this process. Rejects with a message for the operator when something stands in the way. */
 export const startLightning = async (config: Config, log: Log): Promise<Running> => {
   selfTest()
+  useNativeCrypto()
   mkdirSync(config.datadir, { recursive: true, mode: 0o700 })
   const network = networkOf(config)
   const closing: (() => Promise<void> | void)[] = []
