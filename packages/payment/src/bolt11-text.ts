@@ -98,10 +98,14 @@ const signedWordsToBytes = (words: Words): Uint8Array => {
   return out
 }
 
-const dataWords = (text: Pick<InvoiceText, 'timestamp' | 'fields'>): Words => [
-  ...numberToWords(text.timestamp, TIMESTAMP_WORDS),
-  ...text.fields.flatMap(({ tag, words }) => [tag, words.length >> 5, words.length & 31, ...words]),
-]
+const dataWords = (text: Pick<InvoiceText, 'timestamp' | 'fields'>): Words => {
+  const data = [...numberToWords(text.timestamp, TIMESTAMP_WORDS)]
+  for (const { tag, words } of text.fields) {
+    data.push(tag, words.length >> 5, words.length & 31)
+    for (const word of words) data.push(word)
+  }
+  return data
+}
 
 /** The 32 bytes that the payee signs. BOLT 11 § Data Part. */
 export const invoiceHash = (text: Omit<InvoiceText, 'signature' | 'recoveryId'>): Uint8Array =>
@@ -133,12 +137,18 @@ export const formatAmount = (amountMsat: Msat): string => {
   return `${pico}p`
 }
 
+/** Without the `lightning:` of a QR code. */
+const bareText = (text: string): string => text.trim().replace(/^lightning:/i, '')
+
+/** The one way to write an invoice that has been taken apart: what `formatInvoiceText` would make of its parts. */
+export const canonicalText = (text: string): string => bareText(text).toLowerCase()
+
 /**
  * Takes a text apart. `prefixes` are the networks that exist; the longest that leaves an amount (or nothing) counts.
  * A leading `lightning:` is dropped, as scanned from a QR code.
  */
 export const parseInvoiceText = (text: string, prefixes: readonly string[]): InvoiceText | InvoiceProblem => {
-  const bare = text.trim().replace(/^lightning:/i, '')
+  const bare = bareText(text)
   if (bare.length > MAX_INVOICE_CHARACTERS) return problem('not_bech32', `longer than ${MAX_INVOICE_CHARACTERS} characters`)
   // before anything is lower-cased: some characters beyond ASCII have a lower case inside it
   if (!/^[\x21-\x7e]+$/.test(bare)) return problem('not_bech32', 'a character is not printable ASCII')

@@ -24,6 +24,7 @@ import {
 import type { HintHop, RouteHint } from '@leyden/routing'
 import {
   bytesToWords,
+  canonicalText,
   formatAmount,
   formatInvoiceText,
   invoiceHash,
@@ -282,7 +283,7 @@ export const decodeInvoice = (text: string, options: DecodeOptions = {}): Invoic
       .filter((script) => script !== undefined),
     ...(metadata === undefined ? {} : { metadata }),
     payee,
-    text: formatInvoiceText(parsed),
+    text: canonicalText(text),
   }
 }
 

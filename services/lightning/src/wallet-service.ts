@@ -169,7 +169,7 @@ const descriptionOf = (payment: Payment): string | undefined => {
   return isInvoiceProblem(invoice) ? undefined : invoice.description
 }
 
-const paymentResource = (payment: Payment, description = descriptionOf(payment)): r.Payment => ({
+const paymentResource = (payment: Payment, description: string | undefined): r.Payment => ({
   id: payment.paymentHash,
   paymentHash: payment.paymentHash,
   status: payment.status,
@@ -542,19 +542,19 @@ export const createWalletService = (node: Node, { token, version, listening }: W
         }))
       if (isPaymentRefusal(begun)) return paymentRefusal(begun)
       const ended = await node.payments.ended(invoice.paymentHash, waitSeconds * 1000)
-      return paymentResource(ended ?? begun)
+      return paymentResource(ended ?? begun, invoice.description)
     },
     async payments(query) {
       const all = [...node.payments.payments().values()].toSorted(
         (a, b) => b.createdAtMs - a.createdAtMs || (a.paymentHash < b.paymentHash ? -1 : 1),
       )
       const { data, nextCursor } = pageOf(all, (payment) => payment.paymentHash, query)
-      return { data: data.map((payment) => paymentResource(payment)), nextCursor }
+      return { data: data.map((payment) => paymentResource(payment, descriptionOf(payment))), nextCursor }
     },
     async payment(id) {
       const record = node.payments.payments().get(parseHash(id, 'path/id'))
       if (record === undefined) throw new Problem('not_found', 'there is no such payment')
-      return paymentResource(record)
+      return paymentResource(record, descriptionOf(record))
     },
     async decode(text) {
       const trimmed = text.trim()
