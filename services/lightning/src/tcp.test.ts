@@ -44,6 +44,18 @@ const record = (connection: Connection) => {
 
 const bytesOf = (length: number, from = 0): Uint8Array => Uint8Array.from({ length }, (_, i) => (from + i) % 251)
 
+it('sends in one piece over TCP what is sent at once', async () => {
+  const [a, b] = await pair('127.0.0.1:0')
+  const pieces: string[] = []
+  b.onData((bytes) => pieces.push(String(bytes)))
+  for (const one of [1, 2, 3]) a.send(Uint8Array.of(one, one))
+  expect(a.bufferedBytes).toBe(6)
+  await soon(() => expect(pieces).toEqual(['1,1,2,2,3,3']))
+  a.send(Uint8Array.of(4))
+  a.close()
+  await soon(() => expect(pieces).toEqual(['1,1,2,2,3,3', '4']))
+})
+
 describe.each(['127.0.0.1:0', 'ws:127.0.0.1:0'])('a net on %s', (address) => {
   it('names the port that it took', async () => {
     const listener = await listen(address)

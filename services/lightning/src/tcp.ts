@@ -32,13 +32,25 @@ const connectionOf = (socket: Socket): Connection => {
     if (fn !== undefined) queueMicrotask(() => fn(lastError))
   })
   socket.on('end', () => socket.end())
+  let corked = false
+  const uncork = (): void => {
+    corked = false
+    socket.uncork()
+  }
   return {
     remoteAddress: formatAddress(socket.remoteAddress ?? '', socket.remotePort ?? 0),
     get bufferedBytes() {
       return socket.writableLength
     },
     send(bytes) {
-      if (!socket.destroyed && socket.writable) socket.write(bytes)
+      if (socket.destroyed || !socket.writable) return
+      // What one commit releases is sent in one piece: the other side then finds it together, and answers it by one commit of its own.
+      if (!corked) {
+        corked = true
+        socket.cork()
+        process.nextTick(uncork)
+      }
+      socket.write(bytes)
     },
     onData(fn) {
       socket.on('data', (chunk: Buffer) => fn(new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.length)))
