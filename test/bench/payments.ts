@@ -2,10 +2,11 @@
  * Payments over one channel between two daemons, each a process of its own with LMDB on disk, on a ledger that is a third. Every state is
  * durable before a byte of it leaves. The payer is asked by HTTP and answers when the payment has ended; amounts are above dust.
  */
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { performance } from 'node:perf_hooks'
+import { setTimeout } from 'node:timers/promises'
 import { unwrap } from '@leyden/api/client'
 import {
   awaitGraph,
@@ -25,9 +26,13 @@ import { quantile } from './store.ts'
 const AMOUNT_MSAT = 1_000_000
 const CAPACITY_SAT = 16_000_000
 const INVOICES_AT_ONCE = 20
+/** Starting it takes the time of many payments. */
+const PROFILER_STARTS_MS = 1_000
 
 interface Round {
   readonly inFlight: number
+  /** For one payment, of whole processes with all their threads, and only where the system tells it: payer, payee, and who asked. */
+  readonly cpuMs: readonly (number | undefined)[]
   readonly perSecond: number
   readonly latenciesMs: readonly number[]
   readonly failures: ReadonlyMap<string, number>
@@ -52,8 +57,25 @@ const invoicesOf = async (node: LightningNode, count: number): Promise<readonly 
   return texts
 }
 
-const payAll = async (from: LightningNode, invoices: readonly string[], inFlight: number): Promise<Round> => {
+/** The processor time that the threads of a process have had so far. Linux tells it, in nanoseconds. */
+const cpuMsOf = (pid: number | undefined): number | undefined => {
+  try {
+    const tasks = readdirSync(`/proc/${pid}/task`)
+    const ns = tasks.map((task) => Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8').split(' ')[0]))
+    return ns.reduce((sum, one) => sum + one, 0) / 1e6
+  } catch {
+    return undefined
+  }
+}
+
+const payAll = async (
+  [from, to]: readonly [LightningNode, LightningNode],
+  invoices: readonly string[],
+  inFlight: number,
+): Promise<Round> => {
   const latenciesMs: number[] = []
+  const cpu = (): readonly (number | undefined)[] => [from.daemon.pid, to.daemon.pid, process.pid].map(cpuMsOf)
+  const cpuBefore = cpu()
   const failures = new Map<string, number>()
   const start = performance.now()
   await pool(invoices, inFlight, async (to) => {
@@ -68,7 +90,12 @@ const payAll = async (from: LightningNode, invoices: readonly string[], inFlight
     if (outcome === 'succeeded') latenciesMs.push(performance.now() - at)
     else failures.set(outcome, (failures.get(outcome) ?? 0) + 1)
   })
-  return { inFlight, perSecond: (latenciesMs.length * 1000) / (performance.now() - start), latenciesMs, failures }
+  const perSecond = (latenciesMs.length * 1000) / (performance.now() - start)
+  const cpuMs = cpu().map((after, i) => {
+    const before = cpuBefore[i]
+    return after === undefined || before === undefined ? undefined : (after - before) / invoices.length
+  })
+  return { inFlight, cpuMs, perSecond, latenciesMs, failures }
 }
 
 export const benchPayments = async ({ quick }: Settings): Promise<void> => {
@@ -106,39 +133,49 @@ export const benchPayments = async ({ quick }: Settings): Promise<void> => {
     await awaitGraph(payer, 1)
 
     const rounds: Round[] = []
-    await payAll(payer, await invoicesOf(payee, quick ? 20 : 200), 20) // warm code
+    await payAll([payer, payee], await invoicesOf(payee, 200), 20) // warm code
     for (const [inFlight, count] of quick
       ? ([
-          [1, 30],
-          [100, 200],
+          [1, 50],
+          [100, 500],
         ] as const)
       : ([
           [1, 300],
           [100, 3000],
         ] as const)) {
       const invoices = await invoicesOf(payee, count)
+      // It would show most of all in payments that wait for each other.
       const profiled = inFlight > 1
       if (profiled) toggleProfiles()
-      rounds.push(await payAll(payer, invoices, inFlight))
+      if (profiled) await setTimeout(PROFILER_STARTS_MS)
+      rounds.push(await payAll([payer, payee], invoices, inFlight))
       if (profiled) toggleProfiles()
     }
+    const files = ['payer', 'payee'].map(profileOf)
+    for (const file of files) await waitFor(`the profile ${file}`, () => Promise.resolve(existsSync(file)))
+    const profiles = files.map((file) => JSON.parse(readFileSync(file, 'utf8')) as CpuProfile)
     const first = rounds[0]
+    const both = (values: readonly (number | undefined)[]): string =>
+      values.map((value) => (value === undefined ? '?' : short(value))).join(' + ')
     table(
-      ['in flight', 'payments/s', 'p50 ms', 'p99 ms', 'to one'],
-      rounds.map(({ inFlight, perSecond, latenciesMs }) => [
+      ['in flight', 'payments/s', 'p50 ms', 'p99 ms', 'to one', 'CPU ms'],
+      rounds.map(({ inFlight, perSecond, latenciesMs, cpuMs }) => [
         String(inFlight),
         short(perSecond),
         short(quantile(latenciesMs, 0.5)),
         short(quantile(latenciesMs, 0.99)),
         times(perSecond / (first?.perSecond ?? perSecond)),
+        both(cpuMs),
       ]),
     )
+    const count = rounds.at(-1)?.latenciesMs.length ?? 1
+    const counted = (what: 'signed' | 'verified'): string => both(profiles.map((profile) => profile.counted[what] / count))
+    note('  CPU: for one payment, of all threads of the payer, of the payee, and of this process, which asks the payer')
+    note(`  signatures made for one payment, with 100 in flight: ${counted('signed')}, checked: ${counted('verified')}`)
     for (const { inFlight, failures } of rounds)
       for (const [reason, count] of failures) note(`  ${count} of those with ${inFlight} in flight did not succeed: ${reason}`)
 
-    for (const name of ['payer', 'payee'])
-      await waitFor(`the profile of the ${name}`, () => Promise.resolve(existsSync(profileOf(name))))
-    const shares = ['payer', 'payee'].map((name) => sharesOf(JSON.parse(readFileSync(profileOf(name), 'utf8')) as CpuProfile))
+    const shares = profiles.map(sharesOf)
     note('\n  where the busy time of the main threads goes, with 100 in flight')
     const [mine, theirs] = shares
     const shareOf = (which: typeof mine, part: string): number => which?.parts.find(([name]) => name === part)?.[1] ?? 0

@@ -8,6 +8,8 @@ export interface CpuProfile {
   }[]
   readonly samples: readonly number[]
   readonly timeDeltas: readonly number[]
+  /** ECDSA operations in the time of the profile (profiler.mjs). */
+  readonly counted: { readonly signed: number; readonly verified: number }
 }
 
 const PARTS: readonly (readonly [part: string, url: RegExp])[] = [
