@@ -23,6 +23,9 @@ describe('hex', () => {
   it('reads both cases and writes lower case', () => {
     expect(hexToBytes('00fFaB')).toEqual(Uint8Array.of(0, 255, 171))
     expect(bytesToHex(Uint8Array.of(0, 255, 171))).toBe('00ffab')
+    expect(bytesToHex(new Uint8Array(0))).toBe('')
+    const long = Uint8Array.from({ length: 200_000 }, (_, i) => i % 251)
+    expect(bytesToHex(long)).toBe(Buffer.from(long).toString('hex'))
     expect(hexToBytes('')).toEqual(new Uint8Array())
   })
   it('gives every array back', () => {

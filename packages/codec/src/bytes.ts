@@ -4,7 +4,10 @@
 import { toBigIntBE, toBigIntLE, toBufferBE, toBufferLE } from 'bigint-buffer'
 import { DecodeError } from './decode-error.ts'
 
-const HEX = Array.from({ length: 256 }, (_, n) => n.toString(16).padStart(2, '0'))
+/** Character codes of the digits. */
+const DIGITS = Array.from('0123456789abcdef', (digit) => digit.charCodeAt(0))
+/** Bytes whose digits become one text at once: a call has a limit of arguments. */
+const HEX_PIECE = 1024
 
 const nibble = (code: number): number => {
   if (code >= 48 && code <= 57) return code - 48
@@ -29,7 +32,16 @@ export const hexToBytes = (hex: string): Uint8Array => {
 /** Lower-case hex. */
 export const bytesToHex = (bytes: Uint8Array): string => {
   let out = ''
-  for (let i = 0; i < bytes.length; i++) out += HEX[bytes[i] as number]
+  for (let start = 0; start < bytes.length; start += HEX_PIECE) {
+    // flat text: a sum of pairs would be a chain that is only made flat when it is looked at
+    const codes: number[] = []
+    const end = Math.min(start + HEX_PIECE, bytes.length)
+    for (let i = start; i < end; i++) {
+      const byte = bytes[i] as number
+      codes.push(DIGITS[byte >> 4] as number, DIGITS[byte & 15] as number)
+    }
+    out += String.fromCharCode(...codes)
+  }
   return out
 }
 

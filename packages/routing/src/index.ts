@@ -12,6 +12,7 @@ export {
   type SignNode,
 } from './gossip/announce.ts'
 export {
+  announcedNode,
   applyAnnouncement,
   applyNode,
   applyUpdate,
@@ -26,7 +27,7 @@ export {
   speakerOf,
 } from './gossip/graph.ts'
 export { restoreOwn, routeHints } from './gossip/own.ts'
-export { channelRow, loadGossip, nodeRow, type StoredOwn, updateRow } from './gossip/rows.ts'
+export { type GossipLoader, gossipLoader, loadGossip, type StoredOwn } from './gossip/rows.ts'
 export * from './gossip/state.ts'
 export { resumeGossip, stepGossip } from './gossip/step.ts'
 export {

@@ -53,18 +53,20 @@ const encodePart = (part: KeyPart): Uint8Array => {
 /** The key of a tuple. Throws RangeError on NaN, on a lone surrogate and on a bigint outside 64 unsigned bits. */
 export const key = (...parts: readonly KeyPart[]): Uint8Array => concat(...parts.map(encodePart))
 
+/** Up to the terminator: a view, or a copy when a 0x00 was inside. */
 const readEscaped = (bytes: Uint8Array, reader: Reader): Uint8Array => {
-  const out: number[] = []
+  let out: Uint8Array | undefined
   for (;;) {
-    const byte = reader.u8()
-    if (byte !== 0) {
-      out.push(byte)
-      continue
-    }
-    // A tag or the end follows a terminator; 0xff is no tag.
-    if (bytes[reader.position] !== 0xff) return Uint8Array.from(out)
+    const start = reader.position
+    const zero = bytes.indexOf(0, start)
+    if (zero === -1) throw new DecodeError('truncated', 'key part without an end')
+    const piece = reader.bytes(zero - start)
     reader.u8()
-    out.push(0)
+    out = out === undefined ? piece : concat(out, piece)
+    // A tag or the end follows a terminator; 0xff is no tag.
+    if (bytes[reader.position] !== 0xff) return out
+    reader.u8()
+    out = concat(out, Uint8Array.of(0))
   }
 }
 
@@ -75,7 +77,7 @@ export const decodeKey = (bytes: Uint8Array): KeyPart[] => {
   while (reader.remaining > 0) {
     const tag = reader.u8()
     if (tag === TEXT) parts.push(utf8Decode(readEscaped(bytes, reader)))
-    else if (tag === BYTES) parts.push(readEscaped(bytes, reader))
+    else if (tag === BYTES) parts.push(readEscaped(bytes, reader).slice())
     else if (tag === BIGINT) parts.push(reader.u64())
     else if (tag === NUMBER) parts.push(readNumber(reader))
     else throw new DecodeError('invalid', `key part of kind ${tag}`)

@@ -12,11 +12,10 @@ import {
   type GossipEnv,
   type GossipInput,
   type GossipLimits,
-  loadGossip,
+  gossipLoader,
   type OwnChannel,
   restoreOwn,
   resumeGossip,
-  type StoredOwn,
   stepGossip,
 } from '@leyden/routing'
 import { type Cancel, type Clock, decodeKey, type Drive, key, keyRange, type Store } from '@leyden/runtime'
@@ -58,9 +57,9 @@ export interface GossipNode {
 
 export const createGossip = async (options: GossipOptions): Promise<GossipNode> => {
   const { store, drive, clock, source, log, network } = options
-  const rows: (readonly [string, Uint8Array])[] = []
-  for await (const [rowKey, value] of store.range(keyRange(ROWS))) rows.push([String(decodeKey(rowKey)[1]), value])
-  const { gossip: state, own: stored }: { gossip: Gossip; own: StoredOwn } = loadGossip(rows)
+  const loader = gossipLoader()
+  for await (const [rowKey, value] of store.range(keyRange(ROWS))) loader.row(String(decodeKey(rowKey)[1]), value)
+  const { gossip: state, own: stored } = loader.done()
   const watched = new Map<string, ShortChannelId>()
   const spentAt = new Map<BlockHeight, ShortChannelId[]>()
   let cancel: Cancel | undefined

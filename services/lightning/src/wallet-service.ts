@@ -29,6 +29,7 @@ import {
   type Payment,
   type PaymentRefusal,
 } from '@leyden/payment'
+import { announcedNode } from '@leyden/routing'
 import {
   balance,
   findTransaction,
@@ -231,8 +232,8 @@ export const createWalletService = (node: Node, { token, version, listening }: W
   }
   const height = () => node.chain.height()
   const aliasOf = (id: NodeId): string | undefined => {
-    const announcement = node.gossip.state.graph.nodes.get(id)?.announcement
-    return announcement === undefined ? undefined : aliasText(announcement.message.alias)
+    const announcement = announcedNode(node.gossip.state.graph, id)
+    return announcement === undefined ? undefined : aliasText(announcement.alias)
   }
   const scriptOf = (address: string, pointer: string): Uint8Array => {
     const script = decodeAddress(address, network)

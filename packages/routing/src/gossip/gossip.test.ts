@@ -305,7 +305,7 @@ describe('updates', () => {
     step(gossip, from(alice, nodeOf(carol)))
     step(gossip, { from: 'chain', type: 'funding', shortChannelId: ID, found: unspent(announcement.script) })
     expect(gossip.graph.channels.get(ID)?.policies.filter(Boolean)).toHaveLength(1)
-    expect(gossip.graph.nodes.get(carol.id)?.announcement?.message.timestamp).toBe(NOW)
+    expect(gossip.graph.nodes.get(carol.id)?.announcement?.timestamp).toBe(NOW)
   })
 })
 
@@ -314,7 +314,7 @@ describe('node announcements', () => {
     const gossip = known()
     expect(step(gossip, from(alice, nodeOf(alice)))).toStrictEqual([])
     step(gossip, from(alice, nodeOf(bob, NOW, 'bob')))
-    expect(gossip.graph.nodes.get(bob.id)?.announcement?.message.timestamp).toBe(NOW)
+    expect(gossip.graph.nodes.get(bob.id)?.announcement?.timestamp).toBe(NOW)
     expect(step(gossip, from(alice, nodeOf(bob, NOW, 'bobby')))).toStrictEqual([])
     const { message } = nodeOf(bob, NOW + 1)
     expect(warnings(step(gossip, from(alice, say({ ...message, alias: new Uint8Array(32) }))))).toStrictEqual(['bad_signature'])

@@ -2,15 +2,17 @@
  * The public network as we know it: channels by short_channel_id, nodes by id, each with the raw message that announced it.
  * BOLT 7. Changed in place: 50,000 channels are not copied for one update. It holds no money; it is rebuilt from stored messages,
  * and what is lost of it the peers tell again. Each change is made here, since searches walk a copy in numbers that follows it (topology.ts).
- * Nothing here verifies a signature: validate.ts does, before.
+ * Nothing here verifies a signature: validate.ts does, before. Raw messages are kept as they are given, not copied.
  */
 import type { BlockHeight, Msat, Outpoint, Sat } from '@leyden/bitcoin'
+import { decode } from '@leyden/codec'
 import {
   CHANNEL_FLAG_DIRECTION,
   CHANNEL_FLAG_DISABLE,
   type ChannelAnnouncement,
   type ChannelUpdate,
   decodeFeatures,
+  nodeAnnouncement,
   type NodeAnnouncement,
   type NodeId,
   type ShortChannelId,
@@ -42,15 +44,15 @@ export interface GraphChannel {
   readonly usable: boolean
   readonly raw: Uint8Array
   /** Unknown where the ledger could not answer. */
-  readonly capacitySat?: Sat
-  readonly outpoint?: Outpoint
+  readonly capacitySat: Sat | undefined
+  readonly outpoint: Outpoint | undefined
   /** When we heard of it, seconds since 1970. */
   readonly heardAt: number
   readonly policies: readonly [Policy | undefined, Policy | undefined]
   /** The funding output was spent in this block: not routed through any more, forgotten 72 blocks later. */
   readonly spentAt: BlockHeight | undefined
-  /** Budget of each direction for updates. */
-  readonly rates: readonly [Rate, Rate]
+  /** Budget of each direction for updates, once one has come: see `rateOf`. */
+  readonly rates: readonly [Rate, Rate] | undefined
   /** Its number in the topology. */
   readonly slot: number
 }
@@ -64,8 +66,9 @@ export interface Rate {
 export interface GraphNode {
   readonly id: NodeId
   /** The channels that touch it, in no order. */
-  readonly channels: ReadonlySet<GraphChannel>
-  readonly announcement: { readonly message: NodeAnnouncement; readonly raw: Uint8Array } | undefined
+  readonly channels: readonly GraphChannel[]
+  /** What it says of itself, as it came: see `announcedNode`. */
+  readonly announcement: { readonly timestamp: number; readonly raw: Uint8Array } | undefined
   /** False when its announcement requires a feature that we do not know. */
   readonly usable: boolean
   /** Its number in the topology. */
@@ -75,7 +78,7 @@ export interface GraphNode {
 type Writable<T> = { -readonly [K in keyof T]: T[K] }
 /** As this file alone sees them. */
 type Channel = Writable<Omit<GraphChannel, 'policies'>> & { readonly policies: [Policy | undefined, Policy | undefined] }
-type Node = Writable<Omit<GraphNode, 'channels'>> & { readonly channels: Set<Channel> }
+type Node = Writable<Omit<GraphNode, 'channels'>> & { readonly channels: Channel[] }
 
 export interface Graph {
   readonly channels: ReadonlyMap<ShortChannelId, GraphChannel>
@@ -99,10 +102,13 @@ export const sortedIds = (graph: Graph): readonly ShortChannelId[] => {
 const nodeOf = (graph: Graph, id: NodeId): Node => {
   const known = nodesOf(graph).get(id)
   if (known !== undefined) return known
-  const node: Node = { id, channels: new Set(), announcement: undefined, usable: true, index: graph.topology.addNode(id) }
+  const node: Node = { id, channels: [], announcement: undefined, usable: true, index: graph.topology.addNode(id) }
   nodesOf(graph).set(id, node)
   return node
 }
+
+/** No feature that has to be known is unknown. */
+const isUsable = (features: Uint8Array): boolean => features.length === 0 || decodeFeatures(features).unknownEven === undefined
 
 /** The most that an edge carries: what its end allows and, where we know it, what is in the channel. Msat. */
 export const mostOver = (channel: Pick<GraphChannel, 'capacitySat'>, htlcMaximumMsat: bigint): bigint => {
@@ -129,37 +135,54 @@ const mirror = (graph: Graph, channel: Channel, direction: Direction): void => {
 export const UPDATE_BURST = 12
 export const UPDATE_INTERVAL_SECONDS = 60
 
+/** What the graph takes of messages. Stored ones are read for no more than this. */
+export type AnnouncedChannel = Pick<ChannelAnnouncement, 'features' | 'shortChannelId' | 'nodeId1' | 'nodeId2'>
+export type AnnouncedPolicy = Omit<ChannelUpdate, 'type' | 'signature' | 'chainHash' | 'messageFlags'>
+export type AnnouncedNode = Pick<NodeAnnouncement, 'features' | 'timestamp' | 'nodeId'>
+
+/** The bucket of a direction. Most channels are quiet: it is made when it is asked for. */
+export const rateOf = (graph: Graph, id: ShortChannelId, direction: Direction): Rate => {
+  const channel = channelsOf(graph).get(id)
+  if (channel === undefined) throw new RangeError(`no channel ${id}`)
+  const full = (): Rate => ({ tokens: UPDATE_BURST, at: channel.heardAt })
+  channel.rates ??= [full(), full()]
+  return channel.rates[direction]
+}
+
 /** Adds a channel that was verified. A channel that is known already stays as it is. */
 export const applyAnnouncement = (
   graph: Graph,
-  message: ChannelAnnouncement,
+  message: AnnouncedChannel,
   raw: Uint8Array,
-  found: { readonly capacitySat?: Sat; readonly outpoint?: Outpoint; readonly spentAt?: BlockHeight; readonly heardAt: number },
+  found: {
+    readonly capacitySat?: Sat | undefined
+    readonly outpoint?: Outpoint | undefined
+    readonly spentAt?: BlockHeight | undefined
+    readonly heardAt: number
+  },
 ): GraphChannel => {
   const known = graph.channels.get(message.shortChannelId)
   if (known !== undefined) return known
   const [one, two] = [nodeOf(graph, message.nodeId1), nodeOf(graph, message.nodeId2)]
   const channel: Channel = {
     shortChannelId: message.shortChannelId,
-    node1: message.nodeId1,
-    node2: message.nodeId2,
-    usable: decodeFeatures(message.features).unknownEven === undefined,
-    raw: raw.slice(),
-    ...(found.capacitySat === undefined ? {} : { capacitySat: found.capacitySat }),
-    ...(found.outpoint === undefined ? {} : { outpoint: found.outpoint }),
+    // one text for all channels of a node
+    node1: one.id,
+    node2: two.id,
+    usable: isUsable(message.features),
+    raw,
+    capacitySat: found.capacitySat,
+    outpoint: found.outpoint,
     heardAt: found.heardAt,
     policies: [undefined, undefined],
     spentAt: found.spentAt,
-    rates: [
-      { tokens: UPDATE_BURST, at: found.heardAt },
-      { tokens: UPDATE_BURST, at: found.heardAt },
-    ],
+    rates: undefined,
     slot: graph.topology.addChannel(message.shortChannelId, one.index, two.index),
   }
   channelsOf(graph).set(channel.shortChannelId, channel)
   graph.sorted = undefined
-  one.channels.add(channel)
-  two.channels.add(channel)
+  one.channels.push(channel)
+  two.channels.push(channel)
   return channel
 }
 
@@ -170,7 +193,7 @@ export const directionOf = (update: Pick<ChannelUpdate, 'channelFlags'>): Direct
 export const speakerOf = (channel: Pick<GraphChannel, 'node1' | 'node2'>, direction: Direction): NodeId =>
   direction === 0 ? channel.node1 : channel.node2
 
-export const policyOf = (update: ChannelUpdate, raw: Uint8Array): Policy => ({
+export const policyOf = (update: AnnouncedPolicy, raw: Uint8Array): Policy => ({
   timestamp: update.timestamp,
   enabled: (update.channelFlags & CHANNEL_FLAG_DISABLE) === 0,
   cltvExpiryDelta: update.cltvExpiryDelta,
@@ -178,11 +201,11 @@ export const policyOf = (update: ChannelUpdate, raw: Uint8Array): Policy => ({
   feeProportionalMillionths: update.feeProportionalMillionths,
   htlcMinimumMsat: update.htlcMinimumMsat,
   htlcMaximumMsat: update.htlcMaximumMsat,
-  raw: raw.slice(),
+  raw,
 })
 
 /** Takes over a verified update if it is newer; whether it was. */
-export const applyUpdate = (graph: Graph, update: ChannelUpdate, raw: Uint8Array): boolean => {
+export const applyUpdate = (graph: Graph, update: AnnouncedPolicy, raw: Uint8Array): boolean => {
   const channel = channelsOf(graph).get(update.shortChannelId)
   if (channel === undefined) return false
   const direction = directionOf(update)
@@ -203,15 +226,21 @@ export const applySpend = (graph: Graph, id: ShortChannelId, spentAt: BlockHeigh
 }
 
 /** Takes over a verified node announcement if it is newer and the node has a channel; whether it did. */
-export const applyNode = (graph: Graph, message: NodeAnnouncement, raw: Uint8Array): boolean => {
+export const applyNode = (graph: Graph, message: AnnouncedNode, raw: Uint8Array): boolean => {
   const node = nodesOf(graph).get(message.nodeId)
-  if (node === undefined || (node.announcement?.message.timestamp ?? 0) >= message.timestamp) return false
-  node.announcement = { message, raw: raw.slice() }
-  const usable = decodeFeatures(message.features).unknownEven === undefined
+  if (node === undefined || (node.announcement?.timestamp ?? 0) >= message.timestamp) return false
+  node.announcement = { timestamp: message.timestamp, raw }
+  const usable = isUsable(message.features)
   if (node.usable === usable) return true
   node.usable = usable
   for (const channel of node.channels) mirror(graph, channel, channel.node1 === node.id ? 0 : 1)
   return true
+}
+
+/** What a node says of itself. Read again each time: few are asked for, and ten thousand would take more memory than all channels. */
+export const announcedNode = (graph: Graph, id: NodeId): NodeAnnouncement | undefined => {
+  const announcement = graph.nodes.get(id)?.announcement
+  return announcement && decode(nodeAnnouncement, announcement.raw)
 }
 
 /** Forgets a channel, and nodes that have none left. Gives what was forgotten. */
@@ -227,8 +256,10 @@ export const removeChannel = (
   const gone: NodeId[] = []
   for (const nodeId of [channel.node1, channel.node2]) {
     const node = nodesOf(graph).get(nodeId)
-    node?.channels.delete(channel)
-    if (node?.channels.size !== 0) continue
+    if (node === undefined) continue
+    const last = node.channels.pop()
+    if (last !== undefined && last !== channel) node.channels[node.channels.indexOf(channel)] = last
+    if (node.channels.length > 0) continue
     nodesOf(graph).delete(nodeId)
     graph.topology.removeNode(node.index)
     gone.push(nodeId)

@@ -66,7 +66,7 @@ const refresh = (gossip: Gossip, own: OwnState, env: GossipEnv, emit: Emit): Own
 const announceNode = (gossip: Gossip, env: GossipEnv, emit: Emit, changed: boolean): void => {
   const node = gossip.graph.nodes.get(env.localNodeId)
   if (gossip.nodeInfo === undefined || node === undefined) return
-  const last = node.announcement?.message.timestamp ?? 0
+  const last = node.announcement?.timestamp ?? 0
   if (last !== 0 && !changed && env.now - last < env.limits.refreshSeconds) return
   const announcement = buildNodeAnnouncement(env.localNodeId, gossip.nodeInfo, Math.max(env.now, last + 1), env.sign)
   applyNode(gossip.graph, announcement.message, announcement.raw)
@@ -84,7 +84,7 @@ export const nodeInfoChanged = (
   gossip.nodeInfo = input.info
   const known = gossip.graph.nodes.get(env.localNodeId)?.announcement
   if (known === undefined) return announceNode(gossip, env, emit, true)
-  const again = buildNodeAnnouncement(env.localNodeId, input.info, known.message.timestamp, env.sign)
+  const again = buildNodeAnnouncement(env.localNodeId, input.info, known.timestamp, env.sign)
   const same = again.raw.length === known.raw.length && again.raw.every((byte, i) => byte === known.raw[i])
   return announceNode(gossip, env, emit, !same)
 }
@@ -186,7 +186,7 @@ export const receiveOwnUpdate = (
       emit({ to: 'peer', type: 'warn', peer, violation: wrong, close: true })
       return 'ours'
     }
-    keepRemotePolicy(gossip, own, policyOf(update, raw), emit)
+    keepRemotePolicy(gossip, own, policyOf(update, raw.slice()), emit)
     return 'ours'
   }
   return undefined

@@ -6,17 +6,10 @@
  */
 import { packRecord, tryDecode, DecodeError, unpackRecord } from '@leyden/codec'
 import { BlockHeight, type Outpoint, Sat, Txid } from '@leyden/bitcoin'
-import {
-  channelAnnouncement,
-  ChannelId,
-  channelUpdate,
-  type ChannelUpdate,
-  nodeAnnouncement,
-  type NodeId,
-  type ShortChannelId,
-} from '@leyden/lnwire'
+import { ChannelId, channelUpdate, type ChannelUpdate, type NodeId, type ShortChannelId } from '@leyden/lnwire'
 import { applyAnnouncement, applyNode, applyUpdate, type Direction, type GraphChannel, policyOf, type Policy } from './graph.ts'
 import { emptyGossip, type Gossip, type GossipRow } from './state.ts'
+import { readChannel, readNode, readPolicy } from './stored.ts'
 
 const idText = (id: ShortChannelId): string => id.toString(16).padStart(16, '0')
 
@@ -66,44 +59,88 @@ export interface StoredOwn {
   readonly remote: Map<ChannelId, Policy>
 }
 
+/** Takes the rows of the store one by one, in any order, and keeps their arrays. */
+export interface GossipLoader {
+  row(suffix: string, value: Uint8Array): void
+  /** The state that the rows hold. `own` goes into `ownChannel` inputs by `restoreOwn` of own.ts. */
+  done(): { readonly gossip: Gossip; readonly own: StoredOwn }
+}
+
+const SHELF_BYTES = 1 << 20
+
 /**
- * The state that these rows hold, in any order, signatures not checked again. Rows that do not decode are skipped.
- * `own` goes into `ownChannel` inputs by `restoreOwn` of own.ts.
+ * Copies of arrays, side by side in larger ones: memory of its own for each of two hundred thousand messages costs more than the messages.
+ * A larger one lives as long as something in it: so this is for what is loaded together, not for what comes later.
  */
-export const loadGossip = (
-  rows: Iterable<readonly [suffix: string, value: Uint8Array]>,
-): { readonly gossip: Gossip; readonly own: StoredOwn } => {
-  const gossip = emptyGossip()
-  const own: StoredOwn = { local: new Map(), remote: new Map() }
-  const later: (readonly [string, Uint8Array])[] = []
-  for (const row of rows) {
-    const [suffix, value] = row
-    if (!suffix.startsWith('c/')) {
-      later.push(row)
-      continue
+const shelf = (): ((bytes: Uint8Array) => Uint8Array) => {
+  let board = new Uint8Array(0)
+  let at = 0
+  return (bytes) => {
+    if (at + bytes.length > board.length) {
+      board = new Uint8Array(Math.max(SHELF_BYTES, bytes.length))
+      at = 0
     }
+    board.set(bytes, at)
+    at += bytes.length
+    return board.subarray(at - bytes.length, at)
+  }
+}
+
+/** Signatures are not checked again. Rows that do not decode are skipped. */
+export const gossipLoader = (): GossipLoader => {
+  const gossip = emptyGossip()
+  const { graph } = gossip
+  const keep = shelf()
+  const own: StoredOwn = { local: new Map(), remote: new Map() }
+  /** Of channels that have not come yet: none, when rows come in the order of their keys. */
+  const later: (readonly [suffix: string, value: Uint8Array])[] = []
+
+  const channel = (value: Uint8Array): void => {
     const stored = unpackRecord(value) as StoredChannel
-    const message = tryDecode(channelAnnouncement, stored.raw)
-    if (message instanceof DecodeError) continue
-    const outpoint = outpointOf(stored.outpoint)
-    applyAnnouncement(gossip.graph, message, stored.raw, {
+    const message = readChannel(stored.raw)
+    if (message === undefined) return
+    applyAnnouncement(graph, message, keep(stored.raw), {
       heardAt: stored.heardAt,
-      ...(stored.capacitySat === undefined ? {} : { capacitySat: Sat(stored.capacitySat) }),
-      ...(outpoint === undefined ? {} : { outpoint }),
-      ...(stored.spentAt === undefined ? {} : { spentAt: BlockHeight(stored.spentAt) }),
+      capacitySat: stored.capacitySat === undefined ? undefined : Sat(stored.capacitySat),
+      outpoint: outpointOf(stored.outpoint),
+      spentAt: stored.spentAt === undefined ? undefined : BlockHeight(stored.spentAt),
     })
   }
-  for (const [suffix, raw] of later) {
-    if (suffix.startsWith('n/')) {
-      const message = tryDecode(nodeAnnouncement, raw)
-      if (!(message instanceof DecodeError)) applyNode(gossip.graph, message, raw)
-      continue
+  /** Whether there is something that the row belongs to. */
+  const place = (suffix: string, raw: Uint8Array): boolean => {
+    if (suffix.startsWith('u/')) {
+      const message = readPolicy(raw)
+      if (message === undefined) return true
+      if (!graph.channels.has(message.shortChannelId)) return false
+      applyUpdate(graph, message, keep(raw))
+    } else if (suffix.startsWith('n/')) {
+      const message = readNode(raw)
+      if (message === undefined) return true
+      if (!graph.nodes.has(message.nodeId)) return false
+      applyNode(graph, message, keep(raw))
+    } else {
+      const message = tryDecode(channelUpdate, raw)
+      if (message instanceof DecodeError) return true
+      if (suffix.startsWith('r/')) own.remote.set(ChannelId(suffix.slice(2)), policyOf(message, raw))
+      else if (suffix.startsWith('s/')) own.local.set(ChannelId(suffix.slice(2)), { message, raw })
     }
-    const message = tryDecode(channelUpdate, raw)
-    if (message instanceof DecodeError) continue
-    if (suffix.startsWith('u/')) applyUpdate(gossip.graph, message, raw)
-    else if (suffix.startsWith('r/')) own.remote.set(ChannelId(suffix.slice(2)), policyOf(message, raw))
-    else if (suffix.startsWith('s/')) own.local.set(ChannelId(suffix.slice(2)), { message, raw: raw.slice() })
+    return true
   }
-  return { gossip, own }
+  return {
+    row(suffix, value) {
+      if (suffix.startsWith('c/')) channel(value)
+      else if (!place(suffix, value)) later.push([suffix, value])
+    },
+    done() {
+      for (const [suffix, value] of later) place(suffix, value)
+      return { gossip, own }
+    },
+  }
+}
+
+/** The state that these rows hold: {@link gossipLoader}. */
+export const loadGossip = (rows: Iterable<readonly [suffix: string, value: Uint8Array]>): ReturnType<GossipLoader['done']> => {
+  const loader = gossipLoader()
+  for (const [suffix, value] of rows) loader.row(suffix, value)
+  return loader.done()
 }

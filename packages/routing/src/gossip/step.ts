@@ -20,6 +20,7 @@ import {
   applyUpdate,
   directionOf,
   type GraphChannel,
+  rateOf,
   removeChannel,
   speakerOf,
   takeToken,
@@ -201,18 +202,20 @@ const receiveUpdate = (
   if ((channel.policies[direction]?.timestamp ?? 0) >= message.timestamp) return
   if (channel.spentAt !== undefined) return
   // before the signature: a flood costs no verification
-  if (!takeToken(channel.rates[direction], env.now, UPDATE_BURST, UPDATE_INTERVAL_SECONDS)) return
+  const rate = rateOf(gossip.graph, id, direction)
+  if (!takeToken(rate, env.now, UPDATE_BURST, UPDATE_INTERVAL_SECONDS)) return
   const speaker = speakerOf(channel, direction)
   // our own word comes from us alone
   if (speaker === env.localNodeId) return
   const wrong = checkChannelUpdate(message, raw, speaker)
   if (wrong !== undefined) {
-    channel.rates[direction].tokens += 1
+    rate.tokens += 1
     return warn(emit, peer, wrong)
   }
-  applyUpdate(gossip.graph, message, raw)
-  emit({ to: 'store', type: 'rows', rows: [updateRow(id, direction, raw.slice())] })
-  noteRemotePolicy(gossip, message, raw, env, emit)
+  const kept = raw.slice()
+  applyUpdate(gossip.graph, message, kept)
+  emit({ to: 'store', type: 'rows', rows: [updateRow(id, direction, kept)] })
+  noteRemotePolicy(gossip, message, kept, env, emit)
   if ((message.messageFlags & MESSAGE_FLAG_DONT_FORWARD) === 0) markFresh(gossip, { kind: 'update', id, direction }, peer)
   emit({ to: 'owner', type: 'graphChanged' })
 }
@@ -234,11 +237,12 @@ const receiveNode = (
     gossip.heldNodes.set(message.nodeId, { message, raw: raw.slice(), peer })
     return
   }
-  if ((node.announcement?.message.timestamp ?? 0) >= message.timestamp) return
+  if ((node.announcement?.timestamp ?? 0) >= message.timestamp) return
   const wrong = checkNodeAnnouncement(message, raw)
   if (wrong !== undefined) return warn(emit, peer, wrong)
-  applyNode(gossip.graph, message, raw)
-  emit({ to: 'store', type: 'rows', rows: [nodeRow(message.nodeId, raw.slice())] })
+  const kept = raw.slice()
+  applyNode(gossip.graph, message, kept)
+  emit({ to: 'store', type: 'rows', rows: [nodeRow(message.nodeId, kept)] })
   // more than one DNS name: kept, not passed on
   if (message.addresses.filter((address) => address.type === 'dns').length <= 1)
     markFresh(gossip, { kind: 'node', id: message.nodeId }, peer)

@@ -309,7 +309,7 @@ const messagesOf = (gossip: Gossip, stream: Stream, peer: GossipPeer, item: Item
     !stream.filtered || (peer.filter !== undefined && timestamp >= peer.filter.first && timestamp < peer.filter.end)
   const nodeOnce = (id: NodeId): readonly Uint8Array[] => {
     const announcement = gossip.graph.nodes.get(id)?.announcement
-    if (announcement === undefined || stream.nodes.has(id) || !passes(announcement.message.timestamp)) return []
+    if (announcement === undefined || stream.nodes.has(id) || !passes(announcement.timestamp)) return []
     stream.nodes.add(id)
     return [announcement.raw]
   }

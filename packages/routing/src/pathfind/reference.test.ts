@@ -245,8 +245,9 @@ const again = (graph: Graph): Graph => {
       applyUpdate(fresh, { ...policy, shortChannelId: channel.shortChannelId, channelFlags } as unknown as ChannelUpdate, zero)
     })
   }
-  for (const { id, announcement } of graph.nodes.values())
-    if (announcement !== undefined) applyNode(fresh, { ...announcement.message, nodeId: id }, zero)
+  for (const { id, announcement, usable } of graph.nodes.values())
+    if (announcement !== undefined)
+      applyNode(fresh, { ...announcement, nodeId: id, features: usable ? new Uint8Array(0) : UNKNOWN }, zero)
   return fresh
 }
 

@@ -244,11 +244,11 @@ export const lmdbStore = (options: LmdbOptions): Store => {
       reverse ? { start: high, end: low, reverse, ...of } : { start: low, end: high, ...of },
     )) {
       if (reverse && key.equals(high)) continue
-      rows.push([Uint8Array.from(key), Uint8Array.from(value)])
+      rows.push([plain(key), plain(value)]) // copies already, as those of getBinary
       if (rows.length === limit) return rows
     }
     const lowest = reverse ? database.get(low, of) : undefined
-    if (lowest !== undefined) rows.push([range.gte.slice(), Uint8Array.from(lowest)])
+    if (lowest !== undefined) rows.push([range.gte.slice(), plain(lowest)])
     return rows
   }
 
