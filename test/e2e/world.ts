@@ -3,7 +3,7 @@
  * that are free, spoken to as users do: HTTP with the typed client, JSON-RPC. LEYDEN_KEEP=1 keeps the directories of a run.
  */
 import { createHash, randomBytes } from 'node:crypto'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Channel, type Invoice, type Payment, unwrap } from '@leyden/api/client'
@@ -42,8 +42,13 @@ export interface World {
   close(): Promise<void>
 }
 
-export const createWorld = async (): Promise<World> => {
+/** `ledgerSettings`: what the ledger finds in its `ledger.json`. */
+export const createWorld = async (ledgerSettings?: Readonly<Record<string, unknown>>): Promise<World> => {
   const directory = mkdtempSync(join(tmpdir(), 'leyden-e2e-'))
+  if (ledgerSettings !== undefined) {
+    mkdirSync(join(directory, 'ledger'))
+    writeFileSync(join(directory, 'ledger', 'ledger.json'), JSON.stringify(ledgerSettings))
+  }
   const ledger = createLedgerNode({
     datadir: join(directory, 'ledger'),
     rpcPort: await freePort(),
