@@ -39,7 +39,7 @@ export {
   type GossipViolationCode,
   isFundingOutput,
 } from './gossip/validate.ts'
-export { delayPrice, forwardingFee } from './pathfind/cost.ts'
+export { forwardingFee } from './pathfind/cost.ts'
 export * from './pathfind/route.ts'
 export { emptyScores, learnPolicy, recordFailure, recordSuccess, type Scores } from './pathfind/score.ts'
 export * from './pathfind/search.ts'

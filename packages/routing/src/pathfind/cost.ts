@@ -13,9 +13,31 @@ export const forwardingFee = (
 /** One block of delay costs so many millionths of the amount: about 8 % a year. */
 const RISK_MILLIONTHS_PER_BLOCK = 1.5
 
-/** Price of an amount being locked for so many more blocks, if all goes wrong. Msat, for comparison only. */
-export const delayPrice = (amountMsat: number, blocks: number): number =>
-  (amountMsat * blocks * RISK_MILLIONTHS_PER_BLOCK) / 1_000_000
-
 /** Every hop is one more that can fail: a small price, so that of equal paths the shorter wins. Msat. */
-export const HOP_PRICE = 100
+const HOP_PRICE = 100
+
+/** What counts how much when paths are compared. */
+export interface Weights {
+  readonly fee: number
+  /** Of the risk that lies in an amount being locked. */
+  readonly risk: number
+  /** Price of a block of delay, whatever the amount, and of a hop. */
+  readonly block: number
+  readonly hop: number
+  /** Of failures in the past. */
+  readonly past: number
+}
+
+/** What a payer wants. */
+export const CHEAPEST: Weights = { fee: 1, risk: 1, block: 0, hop: HOP_PRICE, past: 1 }
+
+/** Twenty hops weigh less than a msat or a block, but each weighs something: a path does not cost less than a part of it. */
+const TRIFLE = 2 ** -10
+/** When the cheapest path breaks one of the limits: what keeps within that one. */
+export const LEAST_FEE: Weights = { fee: 1, risk: 0, block: 0, hop: TRIFLE, past: 0 }
+export const FEWEST_BLOCKS: Weights = { fee: 0, risk: 0, block: 1, hop: TRIFLE, past: 0 }
+export const FEWEST_HOPS: Weights = { fee: 0, risk: 0, block: 0, hop: 1, past: 0 }
+
+/** Price of an amount being locked for one block more. Msat, for comparison only. */
+export const blockPrice = (weights: Weights, amountMsat: number): number =>
+  (weights.risk * amountMsat * RISK_MILLIONTHS_PER_BLOCK) / 1_000_000 + weights.block

@@ -9,7 +9,7 @@ import { MAX_MONEY, Msat } from '@leyden/bitcoin'
 import type { NodeId, ShortChannelId } from '@leyden/lnwire'
 import { type Graph, mostOver } from '../gossip/graph.ts'
 import { DELAY, EDGE_LIMITS, EDGE_WORDS, EdgePool, FEE_BASE, FEE_RATE, FROM, LEAST, MOST } from '../gossip/topology.ts'
-import { delayPrice, forwardingFee, HOP_PRICE } from './cost.ts'
+import { blockPrice, CHEAPEST, FEWEST_BLOCKS, FEWEST_HOPS, forwardingFee, LEAST_FEE, type Weights } from './cost.ts'
 import { CLOSED, Heap, Labels } from './labels.ts'
 import { edgeKey, type EdgePolicy, type LocalEdge, MAX_HOPS, type Route, type RouteHint, type RouteHop } from './route.ts'
 import { edgeNumbers, learntPolicies, penalty, type Scores } from './score.ts'
@@ -65,6 +65,8 @@ interface Walk {
   readonly target: number
   /** Nodes that the graph does not know, numbered after those that it knows. */
   readonly strangers: readonly NodeId[]
+  /** Nodes that no path goes through: ourselves, and those to be avoided. */
+  readonly closed: readonly number[]
   readonly maxAmount: number
   readonly topology: Edges
   /** By the node that they lead to. */
@@ -74,6 +76,9 @@ interface Walk {
   /** Places in the topology that are not used. */
   readonly skipped: ReadonlySet<number>
   readonly local: ReadonlyMap<number, readonly LocalEdge[]>
+  weights: Weights
+  /** A limit left something out. */
+  cut: boolean
   /** The cheapest way found from the source: what costs more is not followed. */
   bound: number
   first: LocalEdge | undefined
@@ -176,19 +181,10 @@ const prepare = (graph: Graph, request: RouteRequest): Walk => {
   const extraBlocks = new Map<number, { first: number; end: number }>()
   extras.forEach(({ to }, i) => extraBlocks.set(to, { first: extraBlocks.get(to)?.first ?? i, end: i + 1 }))
 
-  labels.begin(topology.nodeLimit + strangers.length)
-  heap.clear()
-  labels.cost[source] = CLOSED
+  const closed = [source]
   for (const id of request.ignoredNodes ?? []) {
     const node = graph.nodes.get(id)?.index ?? numbers.get(id)
-    if (node !== undefined) labels.cost[node] = CLOSED
-  }
-  for (const peer of local.keys()) labels.marks[peer] = (labels.marks[peer] as number) | LOCAL
-  for (const to of extraBlocks.keys()) labels.marks[to] = (labels.marks[to] as number) | EXTRA
-  for (const { from } of extras) {
-    // the graph leads to no such node: only a hint can
-    const unusable = from < topology.nodeLimit && graph.nodes.get(topology.nodeId(from))?.usable === false
-    if (unusable && from !== target) labels.marks[from] = (labels.marks[from] as number) | APART
+    if (node !== undefined) closed.push(node)
   }
   return {
     graph,
@@ -196,6 +192,7 @@ const prepare = (graph: Graph, request: RouteRequest): Walk => {
     source,
     target,
     strangers,
+    closed,
     maxAmount: Number(request.amountMsat + request.maxFeeMsat),
     topology,
     extras,
@@ -203,10 +200,35 @@ const prepare = (graph: Graph, request: RouteRequest): Walk => {
     extraBlocks,
     skipped,
     local,
+    weights: CHEAPEST,
+    cut: false,
     bound: Infinity,
     first: undefined,
     firstPeer: -1,
   }
+}
+
+const mark = (node: number, bit: number): void => {
+  labels.marks[node] = (labels.marks[node] as number) | bit
+}
+
+/** Forgets the walk before. */
+const begin = (walk: Walk, weights: Weights): void => {
+  const { graph, source, target } = walk
+  const { topology } = graph
+  walk.weights = weights
+  walk.cut = false
+  walk.bound = Infinity
+  walk.first = undefined
+  labels.begin(topology.nodeLimit + walk.strangers.length)
+  heap.clear()
+  for (const node of walk.closed) labels.cost[node] = CLOSED
+  for (const peer of walk.local.keys()) mark(peer, LOCAL)
+  for (const to of walk.extraBlocks.keys()) mark(to, EXTRA)
+  for (const { from } of walk.extras)
+    // the graph leads to no such node: only a hint can
+    if (from < topology.nodeLimit && from !== target && from !== source && !graph.nodes.get(topology.nodeId(from))?.usable)
+      mark(from, APART)
 }
 
 /** Whether of two edges with the same cost the first is taken. */
@@ -215,6 +237,10 @@ const isBefore = (a: Edges, placeA: number, b: Edges, placeB: number): boolean =
   const [highA, highB] = [a.high[slotA] as number, b.high[slotB] as number]
   return highA < highB || (highA === highB && (a.low[slotA] as number) < (b.low[slotB] as number))
 }
+
+/** Undefined when it says nothing about prices, or they do not count. */
+const experienceOf = ({ request: { experience }, weights }: Walk): RouteRequest['experience'] =>
+  weights.past > 0 && experience !== undefined && experience.scores.failed.size > 0 ? experience : undefined
 
 const MILLION = 1_000_000
 
@@ -225,9 +251,9 @@ const MILLION = 1_000_000
  * next integer. If `millions * rate` is not exact it is over 2^53, and so over every limit.
  */
 const expand = (walk: Walk, edges: Edges, first: number, end: number, extra: boolean, here: number): void => {
-  const { maxAmount, skipped, topology } = walk
+  const { maxAmount, skipped, topology, weights } = walk
   const { maxCltvDelta } = walk.request
-  const experience = (walk.request.experience?.scores.failed.size ?? 0) > 0 ? walk.request.experience : undefined
+  const experience = experienceOf(walk)
   const { words, limits, names } = edges.pool
   const { cost: costs, amount: amounts, delay: delays, marks } = labels
   const { starts, counts } = walk.graph.topology
@@ -236,19 +262,24 @@ const expand = (walk: Walk, edges: Edges, first: number, end: number, extra: boo
   const amount = amounts[here] as number
   const hereDelay = delays[here] as number
   const hops = (labels.hops[here] as number) + 1
+  const perBlock = blockPrice(weights, amount)
   const millions = Math.floor(amount / MILLION)
   const rest = amount - millions * MILLION
   for (let place = first; place < end; place++) {
-    if (amount < (limits[place * EDGE_LIMITS + LEAST] as number) || amount > (limits[place * EDGE_LIMITS + MOST] as number))
+    if (amount < (limits[place * EDGE_LIMITS + LEAST] as number) || amount > (limits[place * EDGE_LIMITS + MOST] as number)) {
+      walk.cut = true
       continue
+    }
     const word = place * EDGE_WORDS
     const rate = words[word + FEE_RATE] as number
     const fee = (words[word + FEE_BASE] as number) + millions * rate + Math.floor((rest * rate) / MILLION)
-    if (amount + fee > maxAmount) continue
     const blocks = words[word + DELAY] as number
-    if (hereDelay + blocks > maxCltvDelta) continue
-    let cost = hereCost + fee + delayPrice(amount, blocks) + HOP_PRICE
-    if (cost + HOP_PRICE > walk.bound) continue
+    if (amount + fee > maxAmount || hereDelay + blocks > maxCltvDelta) {
+      walk.cut = true
+      continue
+    }
+    let cost = hereCost + fee * weights.fee + blocks * perBlock + weights.hop
+    if (cost + weights.hop > walk.bound) continue
     const from = words[word + FROM] as number
     const before = costs[from] as number
     if (cost > before) continue
@@ -262,7 +293,7 @@ const expand = (walk: Walk, edges: Edges, first: number, end: number, extra: boo
       const name = names[place] as number
       const { scores, nowMs } = experience
       cost += penalty(scores, edges.high[name >> 1] as number, edges.low[name >> 1] as number, name & 1, amount, nowMs)
-      if (cost > before || cost + HOP_PRICE > walk.bound) continue
+      if (cost > before || cost + weights.hop > walk.bound) continue
     }
     if (cost === before) {
       const via = labels.via[from] as number
@@ -281,11 +312,15 @@ const expand = (walk: Walk, edges: Edges, first: number, end: number, extra: boo
 
 /** Leaves by a channel of ours, if that is the cheapest way from the source so far. */
 const leave = (walk: Walk, peer: number): void => {
-  const { experience, source } = walk.request
+  const { source } = walk.request
+  const experience = experienceOf(walk)
   const amount = labels.amount[peer] as number
   for (const edge of walk.local.get(peer) ?? []) {
-    if (amount > Number(edge.canSendMsat) || amount < Number(edge.htlcMinimumMsat)) continue
-    let cost = (labels.cost[peer] as number) + HOP_PRICE
+    if (amount > Number(edge.canSendMsat) || amount < Number(edge.htlcMinimumMsat)) {
+      walk.cut = true
+      continue
+    }
+    let cost = (labels.cost[peer] as number) + walk.weights.hop
     if (experience !== undefined) {
       const { high, low, direction } = edgeNumbers({ shortChannelId: edge.shortChannelId, from: source, to: edge.peer })
       cost += penalty(experience.scores, high, low, direction, amount, experience.nowMs)
@@ -298,28 +333,27 @@ const leave = (walk: Walk, peer: number): void => {
   }
 }
 
-/**
- * The cheapest route by fee, locked time and past failures, within the limits; undefined when there is none.
- * Paying oneself has no route.
- */
-export const findRoute = (graph: Graph, request: RouteRequest): Route | undefined => {
-  const { source, target, amountMsat, finalCltvDelta, ignoredNodes } = request
-  if (source === target || amountMsat === 0n || finalCltvDelta > request.maxCltvDelta) return undefined
-  if (ignoredNodes?.has(target) === true) return undefined
+/** From the target to the source, by these weights. */
+const search = (walk: Walk, weights: Weights): Route | undefined => {
+  const { request, target } = walk
+  const { topology } = walk.graph
   const maxHops = request.maxHops ?? MAX_HOPS
-  const walk = prepare(graph, request)
-  const { topology } = graph
-  labels.cost[walk.target] = 0
-  labels.amount[walk.target] = Number(amountMsat)
-  labels.delay[walk.target] = finalCltvDelta
-  labels.hops[walk.target] = 0
-  heap.push(0, walk.target)
+  begin(walk, weights)
+  labels.cost[target] = 0
+  labels.amount[target] = Number(request.amountMsat)
+  labels.delay[target] = request.finalCltvDelta
+  labels.hops[target] = 0
+  heap.push(0, target)
   while (heap.size > 0) {
     const { cost } = heap
     const node = heap.pop()
-    if (cost + HOP_PRICE > walk.bound) break
-    // a cheaper label came after this one, or it is at its limit
-    if (cost > (labels.cost[node] as number) || (labels.hops[node] as number) >= maxHops) continue
+    if (cost + weights.hop > walk.bound) break
+    // a cheaper label came after this one
+    if (cost > (labels.cost[node] as number)) continue
+    if ((labels.hops[node] as number) >= maxHops) {
+      walk.cut = true
+      continue
+    }
     const marks = labels.marks[node] as number
     if ((marks & LOCAL) !== 0) leave(walk, node)
     if ((marks & EXTRA) !== 0) {
@@ -331,6 +365,24 @@ export const findRoute = (graph: Graph, request: RouteRequest): Route | undefine
     expand(walk, topology, first, first + (topology.counts[node] as number), false, node)
   }
   return routeOf(walk)
+}
+
+/**
+ * The cheapest route by fee, locked time and past failures, within the limits; undefined when none was found.
+ * A node has one label, the cheapest: what leads on from it may break a limit that a dearer one would have kept. So when there is no route, but
+ * a limit left something out, those are looked for that go easy on one limit each.
+ * Paying oneself has no route.
+ */
+export const findRoute = (graph: Graph, request: RouteRequest): Route | undefined => {
+  const { source, target, amountMsat, ignoredNodes } = request
+  if (source === target || amountMsat === 0n || request.finalCltvDelta > request.maxCltvDelta) return undefined
+  if (ignoredNodes?.has(target) === true) return undefined
+  const walk = prepare(graph, request)
+  for (const weights of [CHEAPEST, LEAST_FEE, FEWEST_BLOCKS, FEWEST_HOPS]) {
+    const route = search(walk, weights)
+    if (route !== undefined || !walk.cut) return route
+  }
+  return undefined
 }
 
 /** An edge of a route, from the source on. */
