@@ -26,25 +26,22 @@ const isTrusted = (record: WalletTx): boolean =>
 /** Bitcoin Core relays 25 in a chain of unconfirmed transactions: a few fewer leave room for a bump. */
 const MAX_PENDING_ANCESTORS = 20
 
-/** How many pending transactions this one stands on, itself counted; stops counting above the limit. */
-const pendingAncestors = (wallet: Pick<Wallet, 'transactions'>, id: Txid, seen: Set<Txid> = new Set()): number => {
+/**
+ * Whether a pending transaction and all that it stands on are trusted, and are not too many. After a reorganisation a payment of ours
+ * may stand on what somebody else was paying, and may spend otherwise now: its change is not to be built on.
+ */
+const isWellFounded = (wallet: Pick<Wallet, 'transactions'>, id: Txid, seen: Set<Txid> = new Set()): boolean => {
   const record = wallet.transactions.get(id)
-  if (record === undefined || !isPending(record) || seen.has(id) || seen.size > MAX_PENDING_ANCESTORS) return seen.size
+  if (record === undefined || !isPending(record) || seen.has(id)) return true
   seen.add(id)
-  for (const { outpoint } of record.tx.inputs) pendingAncestors(wallet, outpoint.txid, seen)
-  return seen.size
+  if (!isTrusted(record) || seen.size > MAX_PENDING_ANCESTORS) return false
+  return record.tx.inputs.every(({ outpoint }) => isWellFounded(wallet, outpoint.txid, seen))
 }
 
 const isSpendable = (wallet: Pick<Wallet, 'transactions' | 'tip'>, coin: Coin, minConfirmations: number): boolean => {
   if (coin.spentBy !== undefined || !isMature(coin, wallet.tip)) return false
   if (coin.height !== undefined) return confirmationsOf(coin.height, wallet.tip) >= minConfirmations
-  const record = wallet.transactions.get(coin.outpoint.txid)
-  return (
-    minConfirmations === 0 &&
-    record !== undefined &&
-    isTrusted(record) &&
-    pendingAncestors(wallet, record.txid) <= MAX_PENDING_ANCESTORS
-  )
+  return minConfirmations === 0 && isWellFounded(wallet, coin.outpoint.txid)
 }
 
 /** Greatest first; equal ones by outpoint, so that the same wallet always answers the same. */

@@ -4,7 +4,9 @@ import {
   balance,
   findTransaction,
   fund,
+  incomingInDoubt,
   listTransactions,
+  missTransaction,
   pendingTransactions,
   RECENT_BLOCKS,
   seeTransaction,
@@ -128,6 +130,38 @@ describe('what stands on a transaction that has become impossible', () => {
     expect(pendingTransactions(back)).toEqual([again.tx])
     expect(findTransaction(back, funded.txid)?.status).toBe('dropped')
     expect(findTransaction(back, idOf(payment))?.status).toBe('pending')
+  })
+})
+
+describe('change of ours that stands on a payment of somebody else', () => {
+  it('is spendable as long as that is in the chain, and not when a reorganisation has taken it out', () => {
+    const start = connect(START, [payment])
+    const request = { outputs: [output(20_000n, foreignScript('shop'))], feeratePerKw: FeeratePerKw(253), nowMs: 1 }
+    const { wallet, feeSat } = ok(fund(start, keys, request))
+    expect(balance(wallet).spendableSat).toBe(50_000n - feeSat)
+    const gone = disconnect(wallet)
+    expect(balance(gone)).toMatchObject({ spendableSat: 0n, unconfirmedSat: 50_000n - feeSat })
+    expect(balance(connect(gone, [payment], 'b')).spendableSat).toBe(50_000n - feeSat)
+  })
+})
+
+describe('payments to ask the ledger about', () => {
+  it('are those that wait and those that were missed, the greatest first, but not what a pending one replaces', () => {
+    const other = incoming('bob', output(50_000n, own('p2wpkh', 1)))
+    const bumped = incoming('alice', output(69_000n, own()))
+    const seen = see(see(START, payment), other)
+    expect(incomingInDoubt(seen)).toEqual([payment, other])
+    const missed = missTransaction(seen, idOf(other)).wallet
+    checkWallet(missed)
+    expect(balance(missed).unconfirmedSat).toBe(70_000n)
+    expect(incomingInDoubt(missed)).toEqual([payment, other])
+    expect(incomingInDoubt(see(missed, bumped))).toEqual([bumped, other])
+    expect(incomingInDoubt(connect(missed, [rival]))).toEqual([other])
+    const sent = ok(
+      fund(walletWith([50_000n]), keys, { outputs: [output(20_000n, own())], feeratePerKw: FeeratePerKw(253), nowMs: 1 }),
+    )
+    expect(missTransaction(sent.wallet, sent.txid).wallet).toBe(sent.wallet)
+    expect(incomingInDoubt(sent.wallet)).toEqual([])
   })
 })
 

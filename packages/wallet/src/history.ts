@@ -3,6 +3,7 @@
  */
 import type { BlockHeight, Sat, Tx, Txid } from '@leyden/bitcoin'
 import { isSigned } from './coins.ts'
+import { conflictsOf, pendingSpenders } from './draft.ts'
 import { branchName, type AddressKind, type BranchName, type WalletKeys } from './keys.ts'
 import { confirmationsOf, isPending, type Wallet, type WalletTx } from './state.ts'
 
@@ -133,12 +134,15 @@ const MOST_IN_DOUBT = 100
  * not ours, so the blocks alone do not tell whether they can still be mined: ask the ledger, and give its answer to missTransaction or
  * seeTransaction. Bitcoin Core too counts only what is in its mempool.
  */
-export const incomingInDoubt = (wallet: Wallet): readonly Tx[] =>
-  [...wallet.transactions.values()]
+export const incomingInDoubt = (wallet: Wallet): readonly Tx[] => {
+  const spenders = pendingSpenders(wallet)
+  return [...wallet.transactions.values()]
     .filter(({ block, conflict, debits, bump }) => block === undefined && conflict === undefined && debits.length === 0 && !bump)
+    .filter(({ tx }) => conflictsOf(spenders, tx).length === 0)
     .sort((a, b) => (netSat(a) === netSat(b) ? (a.txid < b.txid ? -1 : 1) : netSat(a) > netSat(b) ? -1 : 1))
     .slice(0, MOST_IN_DOUBT)
     .map(({ tx }) => tx)
+}
 
 /** Transactions whose coins are locked and which were not broadcast: after a start, ask whoever holds them. */
 export const heldTransactions = (wallet: Wallet): readonly { readonly txid: Txid; readonly lockId?: string }[] =>

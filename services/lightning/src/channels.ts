@@ -120,7 +120,8 @@ export const createChannels = (options: ChannelsOptions): Channels => {
       before.channelId !== after.channelId ||
       before.active !== after.active ||
       before.phase !== after.phase ||
-      before.onchain !== after.onchain
+      before.onchain !== after.onchain ||
+      before.fundingInputs !== after.fundingInputs
     )
       forget()
   }

@@ -378,6 +378,27 @@ describe('a channel whose funding is spent twice', () => {
   })
 })
 
+describe('a channel that a peer opens with what it spends otherwise', () => {
+  it('ends at the accepter who has seen the funding in the mempool, though something was pushed to it', async () => {
+    const { chain, mine, node, wait } = makeWorld()
+    const alice = await node('alice', [1_000_000n])
+    const bob = await node('bob')
+    await wait(alice.connect(bob.nodeId, 'bob:1'))
+    chain.keep = false
+    const { channelId, fundingTx } = await wait(alice.open(bob.nodeId, open(400_000n, 50_000_000n)))
+    await wait(chain.see(fundingTx!))
+    await wait(alice.stop())
+    const rival: Tx = { ...fundingTx!, outputs: [{ value: Sat(1_000n), scriptPubKey: ELSEWHERE }] }
+    await mine(1, [rival])
+    expect(bob.channels().get(channelId)).toMatchObject({
+      phase: { name: 'awaitingReady' },
+      fundingConflict: { txid: txid(rival) },
+    })
+    await mine(5)
+    expect(bob.channels().get(channelId)?.phase).toEqual({ name: 'closed', how: 'fundingLost' })
+  })
+})
+
 describe('a payment of a stranger', () => {
   it('that the ledger finds no inputs for counts no more, until it takes it again', async () => {
     const { chain, mine, node, wait } = makeWorld()
