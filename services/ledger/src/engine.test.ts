@@ -91,6 +91,25 @@ describe('mining', () => {
     expect(scripts.map(bytesToHex)).toEqual(['5100', '6000', '011100', '02800000'])
   })
 
+  it('shows many blocks a hundred at a time, lets others in between, and ends early when told to', async () => {
+    const engine = await open()
+    const ending = new AbortController()
+    const shown: number[] = []
+    const { height, template } = { height: () => engine.tip().height, template: () => engine.template(ANYONE) }
+    let asked: number | undefined
+    engine.subscribe(({ type }) => {
+      if (type !== 'tipChanged') return
+      shown.push(height())
+      if (shown.length === 1) void template().then(({ parent }) => (asked = parent.height))
+      if (shown.length === 3) ending.abort()
+    })
+    const hashes = await engine.generateToAddress(1000, ANYONE, { signal: ending.signal })
+    expect(shown.slice(0, 3)).toEqual([100, 200, 300])
+    expect(asked).toBeLessThan(200)
+    expect(hashes).toHaveLength(height())
+    expect(height()).toBeLessThan(500)
+  })
+
   it('makes another block than those that are known already, by an extra nonce', async () => {
     const engine = await open()
     const extraNonces: string[] = []

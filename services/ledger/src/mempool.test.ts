@@ -126,7 +126,7 @@ describe('blocks of ours', () => {
 
   it('stop when the hashes that were allowed are spent', async () => {
     const engine = await machine().start()
-    expect(await engine.generateToAddress(3, ANYONE, 0)).toEqual([])
+    expect(await engine.generateToAddress(3, ANYONE, { maxTries: 0 })).toEqual([])
     expect(engine.lastMade()).toEqual({ weight: 4000, count: 0 })
   })
 })

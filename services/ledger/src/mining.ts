@@ -53,10 +53,19 @@ export type MiningOptions = {
   readonly signBlock?: ((block: Block) => Block | undefined) | undefined
 }
 
+export type GenerateOptions = {
+  readonly maxTries?: number
+  /** Aborted when no more blocks are to be made; those that have been are the answer. */
+  readonly signal?: AbortSignal
+}
+
 export interface Mining {
   template(scriptPubKey: Uint8Array): Promise<BlockTemplate>
-  /** Mines up to so many blocks, fewer when `maxTries` hashes do not suffice. Throws {@link GenerateError}. */
-  generateToAddress(count: number, scriptPubKey: Uint8Array, maxTries?: number): Promise<BlockHash[]>
+  /**
+   * Mines up to so many blocks, fewer when `maxTries` hashes do not suffice. They are durable, and shown, a hundred at a time.
+   * Throws {@link GenerateError}.
+   */
+  generateToAddress(count: number, scriptPubKey: Uint8Array, options?: GenerateOptions): Promise<BlockHash[]>
   /** Mines one block of exactly these transactions, and leaves their fees unclaimed, as bitcoind does. Throws {@link GenerateError}. */
   generateBlock(scriptPubKey: Uint8Array, transactions: readonly Tx[], submit?: boolean): Promise<Block>
   /** Which rule a block on the tip would break, whoever works for it: proof of work and a signet's signature are not asked. */
@@ -64,6 +73,14 @@ export interface Mining {
   /** Weight and number of transactions of the block made last; undefined before the first. */
   lastMade(): { readonly weight: number; readonly count: number } | undefined
 }
+
+/**
+ * So many become durable, and are told of, together. A peer that is further behind than 288 does not ask one who has pruned the rest
+ * (BIP 159): it must see each part in time to keep up.
+ */
+const BLOCKS_AT_ONCE = 100
+/** After so many, a few milliseconds, peers and other jobs have their turn. */
+const BLOCKS_A_TURN = 8
 
 const DEFAULT_MAX_TRIES = 1_000_000
 /** Then whatever else waits has its turn: a fraction of a second. */
@@ -159,22 +176,29 @@ export const createMining = (given: MiningOptions): Mining => {
 
   return {
     template: (scriptPubKey) => inMemory(async () => fromPool(scriptPubKey)),
-    generateToAddress: (count, scriptPubKey, maxTries = DEFAULT_MAX_TRIES) =>
-      gather(async () => {
-        const hashes: BlockHash[] = []
-        let tries = maxTries
-        while (hashes.length < count) {
-          const made = await inMemory(async () => {
-            const worked = await workForNew((extraNonce) => fromPool(scriptPubKey, extraNonce).block, tries)
-            if (worked !== undefined) await take(worked)
-            return worked
-          })
-          if (made === undefined) break
-          tries -= made.header.nonce
-          hashes.push(blockHash(made.header))
-        }
-        return hashes
-      }),
+    async generateToAddress(count, scriptPubKey, { maxTries = DEFAULT_MAX_TRIES, signal } = {}) {
+      const hashes: BlockHash[] = []
+      let tries = maxTries
+      /** Whether it is to go on. */
+      const mineOne = async (): Promise<boolean> => {
+        const made = await inMemory(async () => {
+          const worked = await workForNew((extraNonce) => fromPool(scriptPubKey, extraNonce).block, tries)
+          if (worked !== undefined) await take(worked)
+          return worked
+        })
+        if (made === undefined) return false
+        tries -= made.header.nonce
+        hashes.push(blockHash(made.header))
+        if (hashes.length % BLOCKS_A_TURN === 0) await options.breathe()
+        return hashes.length < count && signal?.aborted !== true
+      }
+      const mineSome = async (): Promise<boolean> => {
+        for (let i = 0; i < BLOCKS_AT_ONCE; i++) if (!(await mineOne())) return false
+        return true
+      }
+      while (hashes.length < count && (await gather(mineSome)));
+      return hashes
+    },
     generateBlock: (scriptPubKey, transactions, submit = true) =>
       gather(() =>
         inMemory(async () => {

@@ -21,7 +21,7 @@ import { chainName } from './chain-methods.ts'
 import { readDescriptor, scriptOfDescriptor } from './descriptor.ts'
 import { difficulty } from './json.ts'
 import type { Json } from './json-text.ts'
-import type { Methods } from './method.ts'
+import type { MethodContext, Methods } from './method.ts'
 import { parseBlock, templateMethods } from './template-methods.ts'
 
 /** The output script of an address of this network; `problem` is told when it is none. */
@@ -97,8 +97,8 @@ const hashesPerSecond = (engine: LedgerEngine, blocks: number, height: number): 
   return Number((Number(last.chainWork - first.chainWork) / (latest - earliest)).toPrecision(16))
 }
 
-const mine = (engine: LedgerEngine, args: Arguments, count: number, script: Uint8Array): Promise<Json> =>
-  generating(engine.generateToAddress(count, script, args.int(2, 1_000_000)))
+const mine = ({ engine, stopping }: MethodContext, args: Arguments, count: number, script: Uint8Array): Promise<Json> =>
+  generating(engine.generateToAddress(count, script, { maxTries: args.int(2, 1_000_000), signal: stopping }))
 
 /** What became of a block, in the words of BIP 22. */
 export const outcomeOf = (outcome: BlockOutcome): Json => {
@@ -112,12 +112,12 @@ export const miningMethods: Methods = {
   generatetoaddress: {
     params: ['nblocks', 'address', 'maxtries'],
     about: 'Mines blocks at once, the reward to an address.',
-    run: ({ engine }, args) => mine(engine, args, args.int(0), scriptOf(engine, args.string(1), 'Error: Invalid address')),
+    run: (context, args) => mine(context, args, args.int(0), scriptOf(context.engine, args.string(1), 'Error: Invalid address')),
   },
   generatetodescriptor: {
     params: ['num_blocks', 'descriptor', 'maxtries'],
     about: 'Mines blocks at once, the reward to the output of a descriptor.',
-    run: ({ engine }, args) => mine(engine, args, args.int(0), scriptOfDescriptor(args.string(1), engine.network)),
+    run: (context, args) => mine(context, args, args.int(0), scriptOfDescriptor(args.string(1), context.engine.network)),
   },
   generate: {
     params: [],
