@@ -13,7 +13,7 @@ export const walkPages = async function* (
   while (left > 0) {
     const wanted = Math.min(PAGE, left)
     const rows = await readPage(rest, wanted)
-    yield* rows
+    for (const row of rows) yield row // `yield*` would wait for each of them once more
     left -= rows.length
     const last = rows.at(-1)
     if (last === undefined || rows.length < wanted) return
