@@ -200,6 +200,11 @@ const ALARMS = [
   'the peer broke a rule',
   'a message was not dealt with',
   'the peer sent',
+  'bytes that the peer did not encrypt',
+  'did not decode',
+  'that must be understood',
+  'too many pings',
+  'faster than we can take',
 ]
 /** But for these: a channel that its owner or a deadline closed, or whose opening came to nothing, is told so. */
 const ANSWERS =
@@ -244,7 +249,7 @@ export const createWorld = async (seed: number, options: WorldOptions = {}): Pro
       const text = `${message} ${JSON.stringify(data, short)}`
       const { stale } = world
       if (stale !== undefined && (name === stale || text.includes(identityOf(stale)))) return
-      if (ALARMS.some((alarm) => message.includes(alarm)) && !ANSWERS.test(text)) fail(`${name}: ${text}`)
+      if (ALARMS.some((alarm) => text.includes(alarm)) && !ANSWERS.test(text)) fail(`${name}: ${text}`)
     }
     return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
   }

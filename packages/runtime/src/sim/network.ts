@@ -1,7 +1,9 @@
 /**
- * A network of byte streams between named hosts, on virtual time. Bytes of one connection arrive in order, cut anywhere; different
- * connections overtake each other. Lines break by command, by blocking a pair of hosts, or by chance.
+ * A network of byte streams between named hosts, on virtual time. Bytes of one connection arrive in order, cut anywhere, and in one piece
+ * when they arrive at one time; different connections overtake each other. Lines break by command, by blocking a pair of hosts, or by
+ * chance.
  */
+import { concat } from '@leyden/codec'
 import type { Connection, Listener, Net } from '../ports.ts'
 import type { SeededRandom } from './random.ts'
 
@@ -45,6 +47,8 @@ type End = {
   onData: ((bytes: Uint8Array) => void) | undefined
   onClose: ((reason: string) => void) | undefined
   waiting: Uint8Array[]
+  /** What is on its way to this end, in order. */
+  coming: { readonly atMs: number; readonly bytes: Uint8Array }[]
   closedBecause: string | undefined
   /** When the last of what was sent towards this end arrives. */
   lastArrival: number
@@ -93,9 +97,14 @@ export const createNetwork = (scheduler: NetworkScheduler, options: NetworkOptio
   const carry = (line: Line, from: End, to: End, bytes: Uint8Array): void => {
     to.lastArrival = Math.max(to.lastArrival, scheduler.now() + delay())
     from.inFlight += bytes.length
+    to.coming.push({ atMs: to.lastArrival, bytes })
     scheduler.schedule(to.lastArrival - scheduler.now(), `line ${line.id} ${bytes.length} bytes to ${to.host}`, () => {
-      from.inFlight -= bytes.length
-      arrive(line, to, bytes)
+      // The first of several that arrive now takes them all along.
+      const count = to.coming.filter(({ atMs }) => atMs <= scheduler.now()).length
+      if (count === 0) return
+      const piece = concat(...to.coming.splice(0, count).map((one) => one.bytes))
+      from.inFlight -= piece.length
+      arrive(line, to, piece)
     })
   }
 
@@ -154,6 +163,7 @@ export const createNetwork = (scheduler: NetworkScheduler, options: NetworkOptio
       onData: undefined,
       onClose: undefined,
       waiting: [],
+      coming: [],
       closedBecause: undefined,
       lastArrival: 0,
       inFlight: 0,
