@@ -2,8 +2,6 @@
  * A Lightning network on our ledger with a bitcoind among the ledger's peers: it takes every transaction of a channel's life into its
  * mempool, every block, and stands where the ledger stands; and blocks that it mines itself confirm them as well.
  */
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { unwrap } from '@leyden/api/client'
 import { type LightningNode, waitFor } from '@leyden/devnet-service'
@@ -12,7 +10,6 @@ import { channelWhere, createWorld, invoice, pay, type World } from '../e2e/worl
 import { type Bitcoind, bitcoindInstalled, inSync, startBitcoind, stateOf } from './bitcoind.ts'
 
 describe.skipIf(!bitcoindInstalled)('a channel beside bitcoind', () => {
-  const directory = mkdtempSync(join(tmpdir(), 'leyden-bitcoind-'))
   let world: World
   let core: Bitcoind
   let alice: LightningNode
@@ -31,15 +28,14 @@ describe.skipIf(!bitcoindInstalled)('a channel beside bitcoind', () => {
 
   beforeAll(async () => {
     world = await createWorld()
-    core = await startBitcoind(join(directory, 'bitcoind'))
+    core = await startBitcoind(join(world.directory, 'bitcoind'))
     await core.rpc.call('addnode', world.ledger.p2p, 'add')
     ;[alice, carol] = await Promise.all([world.node('alice'), world.node('carol')])
     await world.fund(alice)
   })
   afterAll(async () => {
-    await world?.close()
     await core?.stop()
-    rmSync(directory, { recursive: true, force: true })
+    await world?.close()
   })
 
   it('is opened, paid over and closed, in blocks of either', async () => {
