@@ -113,6 +113,8 @@ export const configSchema = z
     /** Ask the public networks' DNS seeds when the address book is empty. */
     dnsSeed: flag.default(true),
     networkActive: flag.default(true),
+    /** Write the messages of peers into `message_capture` in the data directory. */
+    captureMessages: flag.default(false),
     maxConnections: z.coerce.number().int().min(0).max(10_000).default(125),
     /** Bytes that may be uploaded in a day, 0 for no limit: near its end old blocks are served no longer. */
     maxUploadTarget: z.coerce.number().int().min(0).default(0),

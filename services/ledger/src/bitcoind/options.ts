@@ -240,7 +240,7 @@ export const OPTIONS: Readonly<Record<string, Option>> = {
   bantime: { hint: '<seconds>', about: 'how long a ban lasts (default: 86400)', to: 'banTime', read: int },
   blockreconstructionextratxn: idle('<n>'),
   blocksonly: { about: 'take and relay no transactions of peers', to: 'blocksOnly', read: bool },
-  capturemessages: idle(),
+  capturemessages: { about: 'write the messages of peers into message_capture', to: 'captureMessages', read: bool },
   checkaddrman: idle('<n>'),
   cjdnsreachable: { about: 'addresses of fc00::/8 are of the CJDNS network', to: 'cjdnsReachable', read: bool },
   discover: idle(),

@@ -5,6 +5,7 @@
 import type { Socket } from 'node:net'
 import { DecodeError } from '@leyden/codec'
 import { commandOf, createFrameReader, encodeFrame, FRAME_HEADER_BYTES, type Frame, type Outgoing } from '@leyden/p2p'
+import type { Capture } from './capture.ts'
 
 /** What waits to be taken, and what waits to be read by the other: Bitcoin Core's -maxreceivebuffer and -maxsendbuffer. */
 export type BufferLimits = { readonly receiveBytes: number; readonly sendBytes: number }
@@ -27,6 +28,8 @@ export type ConnectionEvents = {
   readonly onEnd: (reason: string) => void
   readonly onDrain: () => void
   readonly onSent: (bytes: number) => void
+  /** Writes down what is taken and sent. */
+  readonly capture?: Capture | undefined
 }
 
 export interface PeerConnection {
@@ -120,12 +123,14 @@ export const createConnection = (
     shift() {
       const frame = queue.shift()
       if (frame === undefined) return
+      if (frame.problem === undefined) events.capture?.('recv', frame.command, frame.payload)
       queuedBytes -= FRAME_HEADER_BYTES + frame.payload.length
       if (queuedBytes < receiveBytes / 2 && socket.isPaused()) socket.resume()
     },
     send(message) {
       if (closed) return
       const frame = encodeFrame(magic, message)
+      events.capture?.('sent', commandOf(message), frame.subarray(FRAME_HEADER_BYTES))
       sentAt = now()
       count(sentByCommand, commandOf(message), frame.length)
       events.onSent(frame.length)

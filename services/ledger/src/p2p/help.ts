@@ -5,6 +5,7 @@ export const PEER_HELP: Readonly<Record<string, readonly [hint: string, about: s
   findPeers: ['true|false', 'find peers on public networks where --connect names none (default true)'],
   dnsSeed: ['true|false', 'ask DNS seeds when no peers are known (default true)'],
   networkActive: ['true|false', 'whether the network is on from the start (default true)'],
+  captureMessages: ['true|false', 'write the messages of peers into DATADIR/message_capture (default false)'],
   maxConnections: ['number', 'peers at most (default 125)'],
   maxUploadTarget: ['bytes', 'upload of a day at most, 0 for no limit (default 0)'],
   peerTimeout: ['seconds', 'after which a peer is closed that does not speak (default 60)'],

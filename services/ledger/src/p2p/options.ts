@@ -44,6 +44,7 @@ export const peerOptionsOf = (config: LedgerConfig, network: Network): Chosen =>
     // The seeds know the nodes of the public networks only.
     usesSeeds: findsPeers && config.dnsSeed && config.signetChallenge === undefined && config.networkFile === undefined,
     isNetworkActive: config.networkActive,
+    capturesMessages: config.captureMessages,
     deterministicBook: config.testOptions.includes('addrman'),
     cjdns: config.cjdnsReachable,
     banSeconds: config.banTime,

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -57,6 +57,17 @@ const sameTip = (a: RunningLedger, b: RunningLedger): Promise<void> =>
   until('both have one tip', () => a.engine.tip().hash === b.engine.tip().hash)
 
 describe('two ledgers', () => {
+  it('write down what they tell each other when told to', async () => {
+    const quiet = await start()
+    const teller = await start([quiet], { captureMessages: true })
+    await until('they have spoken', () => teller.peers.peers().some(({ state }) => state.ready))
+    const { datadir } = running.at(-1)!
+    const files = join(datadir, 'message_capture', `127.0.0.1_${quiet.p2pPort}`)
+    for (const name of ['msgs_recv.dat', 'msgs_sent.dat'])
+      expect(readFileSync(join(files, name)).subarray(8, 20).toString()).toBe(`version${'\0'.repeat(5)}`)
+    expect(existsSync(join(running[0]!.datadir, 'message_capture'))).toBe(false)
+  })
+
   it('have one chain: from genesis, block by block, and over a reorganisation', async () => {
     const a = await start()
     await a.engine.generateToAddress(40, ANYONE)

@@ -3,6 +3,7 @@
  * Inputs of sockets, engine and clock go into the machine of @leyden/p2p one at a time; what it answers is done here.
  */
 import { connect, createServer, type Server, type Socket } from 'node:net'
+import { join } from 'node:path'
 import { bytesToBigintLE, DecodeError, utf8Encode } from '@leyden/codec'
 import { hmacSha256 } from '@leyden/crypto'
 import { blockHash, decodeBlock, encodeBlock, txTotalSize, type Block, type BlockHash, type Tx } from '@leyden/bitcoin'
@@ -40,6 +41,7 @@ import type { TransactionOutcome } from '../broadcast.ts'
 import { listenOn } from '../listen.ts'
 import { openBook } from './book.ts'
 import { createChainPort, createPoolPort } from './chain-port.ts'
+import { captureInto } from './capture.ts'
 import { createConnection, endpointOfSocket, plainHost, type PeerConnection } from './connection.ts'
 import { filterMessages } from './filters.ts'
 import { createOutbound, limitsFor, resolveName } from './outbound.ts'
@@ -134,6 +136,7 @@ export const listenForPeers = async (options: PeerServiceOptions): Promise<PeerS
     },
   )
   const limits = limitsFor(options.maxConnections)
+  const capture = options.capturesMessages ? captureInto(join(datadir, 'message_capture'), now, options.log) : undefined
   const live = new Map<number, Live>()
   const dialling = new Set<Socket>()
   /** Bytes of connections that have ended. */
@@ -297,6 +300,7 @@ export const listenForPeers = async (options: PeerServiceOptions): Promise<PeerS
   const open = (socket: Socket, { name, endpoint, type, permissions, preferEvict }: Arrival): void => {
     const id = nextId++
     const connection = createConnection(socket, network.magic, now, options.buffers, {
+      capture: capture?.(endpointOfSocket(plainHost(socket.remoteAddress), socket.remotePort)),
       onReady() {
         const one = live.get(id)
         if (one !== undefined) pump(one)

@@ -31,6 +31,8 @@ export type PeerServiceOptions = {
   /** Find peers in the address book. */
   readonly usesAddressBook: boolean
   readonly usesSeeds: boolean
+  /** Write all messages of peers into files below the data directory. */
+  readonly capturesMessages: boolean
   readonly isNetworkActive: boolean
   /** The same address book buckets everywhere: for tests. */
   readonly deterministicBook: boolean
