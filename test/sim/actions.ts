@@ -24,7 +24,7 @@ export interface Story {
 export const newStory = (): Story => ({ held: [], invoices: [], blocked: [], actions: 0, highest: 0 })
 
 /** Deepest reorganisation: below what channels take for safe (6). */
-const MAX_REORG = 5
+export const MAX_REORG = 5
 /** Blocks that a node may lag behind before the chain goes on. */
 const MAX_LAG = 3
 
@@ -301,6 +301,12 @@ const open: Action = (world) => {
   const capacity = BigInt(random.pick([20_000, 100_000, 400_000, 1_000_000]) + random.below(1000))
   const push = random.chance(0.5) ? (capacity * BigInt(random.below(90))) / 100n : 0n
   begin(world, `${from} opens to ${to}`, openChannel(world, from, to, capacity, push * 1000n, random.chance(0.7)))
+}
+
+/** Opens a channel as any other, and gives it the time for it. */
+export const openOne = async (world: World): Promise<void> => {
+  await open(world, newStory())
+  await world.sim.run({ forMs: 1_500 })
 }
 
 const close =

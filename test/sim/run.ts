@@ -1,5 +1,5 @@
 /**
- * Runs seeds by hand: node --conditions=@leyden/source --import tsx test/sim/run.ts [--seed N] [--seeds M] [--actions K] [--old-copy] [--verbose]
+ * Runs seeds by hand: node --conditions=@leyden/source --import tsx test/sim/run.ts [--seed N] [--seeds M] [--actions K] [--old-copy] [--double-spends] [--verbose]
  * A seed that breaks something is printed with the end of its trace; the exit code says whether one did.
  */
 import { parseArgs } from 'node:util'
@@ -12,6 +12,7 @@ const { values } = parseArgs({
     actions: { type: 'string' },
     lines: { type: 'string', default: '60' },
     'old-copy': { type: 'boolean', default: false },
+    'double-spends': { type: 'boolean', default: false },
     verbose: { type: 'boolean', default: false },
   },
 })
@@ -25,6 +26,7 @@ for (let seed = first; seed < first + Number(values.seeds); seed++) {
   const started = cpu()
   const outcome = await runSeed(seed, {
     oldCopy: values['old-copy'],
+    doubleSpends: values['double-spends'],
     ...(values.verbose ? { onLine: (line: string) => print(line) } : {}),
     ...(values.actions === undefined ? {} : { actions: Number(values.actions) }),
   })

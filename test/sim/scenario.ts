@@ -7,7 +7,8 @@ import { outpointKey } from '@leyden/bitcoin'
 import type { ChannelId } from '@leyden/lnwire'
 import { Disk } from '@leyden/runtime'
 import { account } from './accounting.ts'
-import { act, catchUp, newStory, openChannel, type Story, unblockAll } from './actions.ts'
+import { act, catchUp, newStory, openChannel, openOne, type Story, unblockAll } from './actions.ts'
+import { doubleSpend } from './double-spend.ts'
 import { check, noteBroadcast, observe } from './invariants.ts'
 import { copyDisk, createWorld, fundNodes, mine, NAMES, type World, type WorldOptions } from './world.ts'
 
@@ -23,6 +24,8 @@ export interface Outcome {
 const MOST_CALM_BLOCKS = 400
 
 const CALM_FEES_AFTER = 30
+
+const DOUBLE_SPEND_CHANCE = 0.15
 
 const isOver = (world: World): boolean => world.broken.length > 0
 
@@ -156,6 +159,8 @@ export interface RunOptions extends WorldOptions {
   readonly actions?: number
   /** On the way, one node is started on an old copy of its data. */
   readonly oldCopy?: boolean
+  /** Now and then an opener opens a channel and spends its funding twice. */
+  readonly doubleSpends?: boolean
 }
 
 /** A node's data are copied; later it crashes, and comes back with the copy. */
@@ -192,6 +197,10 @@ export const runSeed = async (seed: number, options: RunOptions = {}): Promise<O
     while (story.actions < count && !isOver(world)) {
       lose?.(story.actions)
       await act(world, story)
+      if (options.doubleSpends === true && world.random.chance(DOUBLE_SPEND_CHANCE)) {
+        await openOne(world)
+        await doubleSpend(world, story)
+      }
     }
     if (!isOver(world)) await calm(world, story)
     if (!isOver(world)) summary = await account(world, story)

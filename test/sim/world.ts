@@ -208,7 +208,7 @@ const ALARMS = [
 ]
 /** But for these: a channel that its owner or a deadline closed, or whose opening came to nothing, is told so. */
 const ANSWERS =
-  /"violation":"error_received"|asked for by the operator|offered_htlc_expired|received_htlc_expiring|opening_cancelled|channel_is_closing|not in step with the chain/
+  /"violation":"error_received"|asked for by the operator|offered_htlc_expired|received_htlc_expiring|opening_cancelled|funding_lost|channel_is_closing|not in step with the chain/
 
 export interface WorldOptions {
   /** Prints each line as it comes. */

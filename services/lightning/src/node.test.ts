@@ -378,6 +378,30 @@ describe('a channel whose funding is spent twice', () => {
   })
 })
 
+describe('a channel whose funding does not confirm', () => {
+  it.each([0n, 50_000_000n])(
+    'is not forgotten when it is closed by force, unless nothing of it is ours: %s msat pushed',
+    async (pushMsat) => {
+      const { chain, mine, node, wait } = makeWorld()
+      const alice = await node('alice', [1_000_000n])
+      const bob = await node('bob')
+      await wait(alice.connect(bob.nodeId, 'bob:1'))
+      chain.keep = false
+      const { channelId } = await wait(alice.open(bob.nodeId, open(400_000n, pushMsat)))
+      const stateOf = async (of: Node): Promise<string> => (await walletOf(of).channel(channelId)).detail
+      await mine(3)
+      await wait(walletOf(bob).closeChannel(channelId, { force: true }))
+      await mine()
+      expect([await stateOf(alice), await stateOf(bob)]).toEqual(['closing', pushMsat === 0n ? 'closed: abandoned' : 'closing'])
+      expect((await walletOf(alice).balance()).closingSat).toBe(400_000 - Number(pushMsat) / 1000)
+      // It may still come: then a commitment follows it.
+      chain.keep = true
+      await mine(3)
+      expect(alice.channels().get(channelId)?.onchain?.spend?.kind).toMatch(/local|remote/)
+    },
+  )
+})
+
 describe('a channel that a peer opens with what it spends otherwise', () => {
   it('ends at the accepter who has seen the funding in the mempool, though something was pushed to it', async () => {
     const { chain, mine, node, wait } = makeWorld()
