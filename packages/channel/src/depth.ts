@@ -131,7 +131,7 @@ export const fundingBlock = (
     if (depth >= env.policy.safeDepthBlocks) {
       const { fundingTx: _, ...rest } = current
       current = rest
-    } else if (depth === 0 && current.fundingConflict === undefined && current.phase.name !== 'awaitingFundingSigned')
+    } else if (depth === 0 && current.phase.name !== 'awaitingFundingSigned')
       effects.push(publishWhole(current, current.fundingTx, fundingFeerate(current, env)))
   }
   const ready = becomeReady(current, env)

@@ -192,6 +192,16 @@ describe('a funding transaction that was confirmed, left with a reorganisation a
     expect(states(pair)).toEqual(['fundingLost', 'fundingLost'])
   })
 
+  it('publishes no closing transaction either, which was being negotiated', () => {
+    const pair = new Pair().open()
+    pair.act('bob', { from: 'owner', type: 'close' })
+    lose(pair)
+    for (const name of ['alice', 'bob'] as const) expect(published(pair, name, () => pair.settle())).toBe(0)
+    expect(states(pair)).toEqual(['closing', 'closing'])
+    pair.mine([], 5)
+    expect(states(pair)).toEqual(['fundingLost', 'fundingLost'])
+  })
+
   it('is forgotten two weeks after it left, where nobody knows why, by an accepter who has nothing in it', () => {
     for (const pushMsat of [0n, 300_000_000n]) {
       const pair = new Pair({ pushMsat, check: false }).open()

@@ -282,6 +282,10 @@ const apply = (channel: Channel, input: ChannelInput, env: ChannelEnv): Next | V
   }
 }
 
+/** Nothing of a channel can be mined while its funding cannot: it is not even sent (funding-loss.ts). */
+const withoutVain = ({ fundingConflict }: Channel, effects: readonly ChannelEffect[]): readonly ChannelEffect[] =>
+  fundingConflict === undefined ? effects : effects.filter(({ type }) => type !== 'publish')
+
 /** One input. Effects leave in this order, once the state is durable. */
 export const step = (
   channel: Channel,
@@ -294,7 +298,7 @@ export const step = (
     (current) => progress(current, env),
     (current) => announce(current, env),
   )
-  return { state: done.channel, effects: done.effects }
+  return { state: done.channel, effects: withoutVain(done.channel, done.effects) }
 }
 
 /**
@@ -304,9 +308,9 @@ export const step = (
 export const resume = (channel: Channel, env: ChannelEnv): readonly ChannelEffect[] => {
   if (channel.phase.name === 'closed' || isOpening(channel)) return []
   const { fundingTx } = channel
-  const isUnconfirmed = channel.active[0]?.funding.confirmed === undefined && channel.fundingConflict === undefined
-  return [
+  const isUnconfirmed = channel.active[0]?.funding.confirmed === undefined
+  return withoutVain(channel, [
     ...resumeOnchain(channel, env),
     ...(fundingTx !== undefined && isUnconfirmed ? [publishWhole(channel, fundingTx, fundingFeerate(channel, env))] : []),
-  ]
+  ])
 }

@@ -158,8 +158,7 @@ export const rebid = (channel: Channel, env: ChannelEnv): Channel => {
 
 /** All that has to get into the chain now, at the bids that are stored. */
 export const publications = (channel: Channel, env: ChannelEnv): Publication[] => {
-  // What spends a funding output that cannot be is not even sent.
-  if (channel.phase.name === 'closed' || channel.fundingConflict !== undefined) return []
+  if (channel.phase.name === 'closed') return []
   const { onchain } = channel
   if (onchain?.spend !== undefined) {
     const { spend } = onchain
