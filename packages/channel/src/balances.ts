@@ -82,11 +82,26 @@ const most = (a: bigint, b: bigint): bigint => (a > b ? a : b)
 /** How often the present feerate the opener must be able to pay before it offers more. BOLT 2 § Adding an HTLC, fee spike buffer. */
 export const FEE_SPIKE_MULTIPLE = 2
 
+/** Asked of the same state again and again: by who looks for a route, then by who takes it. A channel is never changed in place. */
+const knownCapacities = new WeakMap<Channel, ChannelCapacity>()
+
+/** At most so much in one more HTLC, in msat. */
+export interface ChannelCapacity {
+  readonly sendableMsat: bigint
+  readonly receivableMsat: bigint
+}
+
 /**
  * What the channel can carry now: at most `sendableMsat` in one more HTLC that we offer, `receivableMsat` in one that they offer.
  * Zero while it is not in use. An estimate for routing: `offerHtlc` is the judge.
  */
-export const capacityNow = (channel: Channel): { readonly sendableMsat: bigint; readonly receivableMsat: bigint } => {
+export const capacityNow = (channel: Channel): ChannelCapacity => {
+  let capacity = knownCapacities.get(channel)
+  if (capacity === undefined) knownCapacities.set(channel, (capacity = capacityOf(channel)))
+  return capacity
+}
+
+const capacityOf = (channel: Channel): ChannelCapacity => {
   if (channel.phase.name !== 'normal' || channel.fundingConflict !== undefined) return { sendableMsat: 0n, receivableMsat: 0n }
   let sendable: bigint | undefined
   let receivable: bigint | undefined

@@ -54,6 +54,8 @@ export interface BuiltCommitment {
   readonly htlcs: readonly BuiltHtlc[]
   readonly trimmed: readonly SpecHtlc[]
   readonly toLocalScript: Uint8Array
+  /** Its output script: that of to_local, and of what HTLC transactions pay to. */
+  readonly toLocalOutputScript: Uint8Array
   readonly toLocalIndex?: number
   readonly toRemoteIndex?: number
   readonly holderAnchorIndex?: number
@@ -137,11 +139,12 @@ export const buildCommitment = (terms: CommitmentTerms): BuiltCommitment => {
   const toLocal = floorSat(spec.toLocalMsat) - (holderIsOpener ? cost : 0n)
   const toRemote = floorSat(spec.toRemoteMsat) - (holderIsOpener ? 0n : cost)
   const localScript = toLocalScript(keys, holderParty.toSelfDelayBlocks)
+  const localOutputScript = p2wshOf(localScript)
   const hasToLocal = toLocal >= dustLimitSat
   const hasToRemote = toRemote >= dustLimitSat
 
   const drafts: Draft[] = untrimmed.map((htlc) => htlcDraft(terms, htlc))
-  if (hasToLocal) drafts.push({ value: Sat(toLocal), scriptPubKey: p2wshOf(localScript), as: 'toLocal' })
+  if (hasToLocal) drafts.push({ value: Sat(toLocal), scriptPubKey: localOutputScript, as: 'toLocal' })
   if (hasToRemote)
     drafts.push({ value: Sat(toRemote), scriptPubKey: toRemoteOutputScript(format, keys.otherPayment), as: 'toRemote' })
   if (format === 'anchors') {
@@ -177,6 +180,7 @@ export const buildCommitment = (terms: CommitmentTerms): BuiltCommitment => {
     }),
     trimmed: spec.htlcs.filter((htlc) => !untrimmed.includes(htlc)),
     toLocalScript: localScript,
+    toLocalOutputScript: localOutputScript,
     ...indexOf('toLocalIndex', 'toLocal'),
     ...indexOf('toRemoteIndex', 'toRemote'),
     ...indexOf('holderAnchorIndex', 'holderAnchor'),

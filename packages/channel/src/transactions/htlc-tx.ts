@@ -3,7 +3,7 @@
  * BOLT 3 § HTLC-Timeout and HTLC-Success Transactions; BOLT 5 § Generation of HTLC Transactions.
  * Under anchors the transaction pays no fee and the other side signs only its first input and output, so that inputs can be added.
  */
-import { forkSighashType, p2wshOf, Sat, SIGHASH, sighashV0, txid, type Tx } from '@leyden/bitcoin'
+import { forkSighashType, Sat, SIGHASH, sighashV0, txid, type Tx } from '@leyden/bitcoin'
 import type { CommitmentFormat } from '../state.ts'
 import { unsignedInput, type BuiltCommitment, type BuiltHtlc } from './commitment.ts'
 import { htlcTransactionWitness } from './scripts.ts'
@@ -22,7 +22,7 @@ export const htlcTransaction = (commitment: BuiltCommitment, { htlc, outputIndex
     outputs: [
       {
         value: Sat(valueSat - htlcTransactionFee(format, htlc.direction, spec.feeratePerKw)),
-        scriptPubKey: p2wshOf(commitment.toLocalScript),
+        scriptPubKey: commitment.toLocalOutputScript,
       },
     ],
     lockTime: htlc.direction === 'offered' ? htlc.cltvExpiry : 0,

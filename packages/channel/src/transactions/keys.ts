@@ -23,9 +23,12 @@ import { secretOfNumber } from './shachain.ts'
 export const derivePublicKey = (basepoint: Uint8Array, perCommitmentPoint: Uint8Array): Uint8Array =>
   pointTweakAdd(basepoint, sha256(concat(perCommitmentPoint, basepoint)))
 
-/** The secret of {@link derivePublicKey}. */
-export const deriveSecret = (basepointSecret: Uint8Array, perCommitmentPoint: Uint8Array): Uint8Array =>
-  secretAdd(basepointSecret, sha256(concat(perCommitmentPoint, pointFromSecret(basepointSecret))))
+/** The secret of {@link derivePublicKey}. `basepoint` is that of `basepointSecret`, for who has it at hand. */
+export const deriveSecret = (
+  basepointSecret: Uint8Array,
+  perCommitmentPoint: Uint8Array,
+  basepoint: Uint8Array = pointFromSecret(basepointSecret),
+): Uint8Array => secretAdd(basepointSecret, sha256(concat(perCommitmentPoint, basepoint)))
 
 /** BOLT 3 § revocationpubkey Derivation. The base is the other side's, the point the holder's. */
 export const deriveRevocationPublicKey = (revocationBasepoint: Uint8Array, perCommitmentPoint: Uint8Array): Uint8Array =>
@@ -80,17 +83,18 @@ const secretsOf = (seed: Uint8Array, keyIndex: number): Secrets => {
   ) as Secrets
 }
 
-/** Channels whose derived secrets are kept ready. */
+/** Channels whose derived secrets are kept ready, and commitments whose own are. */
 const REMEMBERED_CHANNELS = 1_000
+const REMEMBERED_COMMITMENTS = 4_000
 
-const remember = <T>(make: (keyIndex: number) => T): ((keyIndex: number) => T) => {
-  const made = new Map<number, T>()
-  return (keyIndex) => {
-    let value = made.get(keyIndex)
+const remember = <K, T>(most: number, make: (key: K) => T): ((key: K) => T) => {
+  const made = new Map<K, T>()
+  return (key) => {
+    let value = made.get(key)
     if (value === undefined) {
-      value = make(keyIndex)
-      if (made.size >= REMEMBERED_CHANNELS) made.clear()
-      made.set(keyIndex, value)
+      value = make(key)
+      if (made.size >= most) made.clear()
+      made.set(key, value)
     }
     return value
   }
@@ -99,8 +103,8 @@ const remember = <T>(make: (keyIndex: number) => T): ((keyIndex: number) => T) =
 /** The secrets of all channels of a node, from a 32-byte seed. `nodeSecret` signs gossip. */
 export const createSigner = (seed: Uint8Array, nodeSecret: Uint8Array): Signer => {
   if (seed.length !== 32) throw new RangeError('channel seed of 32 bytes')
-  const secrets = remember((keyIndex) => secretsOf(seed, keyIndex))
-  const basepoints = remember((keyIndex): Basepoints => {
+  const secrets = remember(REMEMBERED_CHANNELS, (keyIndex: number) => secretsOf(seed, keyIndex))
+  const basepoints = remember(REMEMBERED_CHANNELS, (keyIndex: number): Basepoints => {
     const { funding, revocation, payment, delayed, htlc } = secrets(keyIndex)
     return {
       fundingPubkey: pointFromSecret(funding),
@@ -114,7 +118,7 @@ export const createSigner = (seed: Uint8Array, nodeSecret: Uint8Array): Signer =
   let lastHtlc: { readonly keyIndex: number; readonly point: Uint8Array; readonly secret: Uint8Array } | undefined
   const htlcSecret = (keyIndex: number, point: Uint8Array): Uint8Array => {
     if (lastHtlc?.keyIndex !== keyIndex || !equalBytes(lastHtlc.point, point))
-      lastHtlc = { keyIndex, point, secret: deriveSecret(secrets(keyIndex).htlc, point) }
+      lastHtlc = { keyIndex, point, secret: deriveSecret(secrets(keyIndex).htlc, point, basepoints(keyIndex).htlcBasepoint) }
     return lastHtlc.secret
   }
   const secretFor = (keyIndex: number, use: KeyUse): Uint8Array => {
@@ -127,19 +131,24 @@ export const createSigner = (seed: Uint8Array, nodeSecret: Uint8Array): Signer =
       case 'htlc':
         return htlcSecret(keyIndex, use.perCommitmentPoint)
       case 'delayed':
-        return deriveSecret(own.delayed, use.perCommitmentPoint)
+        return deriveSecret(own.delayed, use.perCommitmentPoint, basepoints(keyIndex).delayedPaymentBasepoint)
       case 'revocation':
         return deriveRevocationSecret(own.revocation, use.perCommitmentSecret)
       default:
         return unreachable(use)
     }
   }
-  const releaseSecret = (keyIndex: number, number: number): Uint8Array =>
-    secretOfNumber(secrets(keyIndex).commitment_seed, number)
+  /** Asked for when the point is told, when the commitment is built and when it is revoked; each time some dozen hashes from the seed. */
+  const commitment = remember(REMEMBERED_COMMITMENTS, (name: string) => {
+    const [keyIndex, number] = name.split('/').map(Number) as [number, number]
+    const secret = secretOfNumber(secrets(keyIndex).commitment_seed, number)
+    return { secret, point: pointFromSecret(secret) }
+  })
+  const commitmentOf = (keyIndex: number, number: number): ReturnType<typeof commitment> => commitment(`${keyIndex}/${number}`)
   return {
     basepoints,
-    perCommitmentPoint: (keyIndex, number) => pointFromSecret(releaseSecret(keyIndex, number)),
-    releaseSecret,
+    perCommitmentPoint: (keyIndex, number) => commitmentOf(keyIndex, number).point,
+    releaseSecret: (keyIndex, number) => commitmentOf(keyIndex, number).secret,
     sign: (keyIndex, use, hash) => ecdsaSign(hash, secretFor(keyIndex, use)),
     publicKey: (keyIndex, use) => pointFromSecret(secretFor(keyIndex, use)),
     signNode: (hash) => ecdsaSign(hash, nodeSecret),

@@ -5,7 +5,7 @@
  */
 import { compareBytes, concat } from '@leyden/codec'
 import { derFromCompact, hash160, ripemd160 } from '@leyden/crypto'
-import { buildScript, multisigScript, OP, p2wpkhOf, p2wshOf, SIGHASH, type TxOutput } from '@leyden/bitcoin'
+import { buildScript, multisigScript, OP, p2wpkhOf, p2wshOf, pushBytes, SIGHASH, type TxOutput } from '@leyden/bitcoin'
 import type { CommitmentFormat } from '../state.ts'
 import type { CommitmentKeys } from './keys.ts'
 
@@ -50,9 +50,17 @@ export const anchorScript = (fundingPubkey: Uint8Array): Uint8Array =>
 const oneBlockIfAnchors = (format: CommitmentFormat): (number | bigint)[] =>
   format === 'anchors' ? [1n, OP.OP_CHECKSEQUENCEVERIFY, OP.OP_DROP] : []
 
-/** HTLC that the holder offered. `paymentHash` is 32 bytes. */
-export const offeredHtlcScript = (format: CommitmentFormat, keys: CommitmentKeys, paymentHash: Uint8Array): Uint8Array =>
-  buildScript(
+/** What the HTLC scripts of one commitment have in common: a commitment may have hundreds of them. */
+interface HtlcScriptParts {
+  readonly format: CommitmentFormat
+  /** Around the hash of an offered HTLC. */
+  readonly offered: readonly [Uint8Array, Uint8Array]
+  /** Around hash and expiry of a received one. */
+  readonly received: readonly [Uint8Array, Uint8Array, Uint8Array]
+}
+
+const makeParts = (format: CommitmentFormat, keys: CommitmentKeys): HtlcScriptParts => {
+  const head = [
     OP.OP_DUP,
     OP.OP_HASH160,
     hash160(keys.revocation),
@@ -65,22 +73,35 @@ export const offeredHtlcScript = (format: CommitmentFormat, keys: CommitmentKeys
     OP.OP_SIZE,
     32n,
     OP.OP_EQUAL,
-    OP.OP_NOTIF,
-    OP.OP_DROP,
-    2n,
-    OP.OP_SWAP,
-    keys.holderHtlc,
-    2n,
-    OP.OP_CHECKMULTISIG,
-    OP.OP_ELSE,
-    OP.OP_HASH160,
-    ripemd160(paymentHash),
-    OP.OP_EQUALVERIFY,
-    OP.OP_CHECKSIG,
-    OP.OP_ENDIF,
-    ...oneBlockIfAnchors(format),
-    OP.OP_ENDIF,
-  )
+  ]
+  const both = [2n, OP.OP_SWAP, keys.holderHtlc, 2n, OP.OP_CHECKMULTISIG]
+  const end = [OP.OP_CHECKSIG, OP.OP_ENDIF, ...oneBlockIfAnchors(format), OP.OP_ENDIF]
+  return {
+    format,
+    offered: [
+      buildScript(...head, OP.OP_NOTIF, OP.OP_DROP, ...both, OP.OP_ELSE, OP.OP_HASH160),
+      buildScript(OP.OP_EQUALVERIFY, ...end),
+    ],
+    received: [
+      buildScript(...head, OP.OP_IF, OP.OP_HASH160),
+      buildScript(OP.OP_EQUALVERIFY, ...both, OP.OP_ELSE, OP.OP_DROP),
+      buildScript(OP.OP_CHECKLOCKTIMEVERIFY, OP.OP_DROP, ...end),
+    ],
+  }
+}
+
+const knownParts = new WeakMap<CommitmentKeys, HtlcScriptParts>()
+const partsOf = (format: CommitmentFormat, keys: CommitmentKeys): HtlcScriptParts => {
+  let parts = knownParts.get(keys)
+  if (parts?.format !== format) knownParts.set(keys, (parts = makeParts(format, keys)))
+  return parts
+}
+
+/** HTLC that the holder offered. `paymentHash` is 32 bytes. */
+export const offeredHtlcScript = (format: CommitmentFormat, keys: CommitmentKeys, paymentHash: Uint8Array): Uint8Array => {
+  const [head, end] = partsOf(format, keys).offered
+  return concat(head, pushBytes(ripemd160(paymentHash)), end)
+}
 
 /** HTLC that the holder received. */
 export const receivedHtlcScript = (
@@ -88,39 +109,10 @@ export const receivedHtlcScript = (
   keys: CommitmentKeys,
   paymentHash: Uint8Array,
   cltvExpiry: number,
-): Uint8Array =>
-  buildScript(
-    OP.OP_DUP,
-    OP.OP_HASH160,
-    hash160(keys.revocation),
-    OP.OP_EQUAL,
-    OP.OP_IF,
-    OP.OP_CHECKSIG,
-    OP.OP_ELSE,
-    keys.otherHtlc,
-    OP.OP_SWAP,
-    OP.OP_SIZE,
-    32n,
-    OP.OP_EQUAL,
-    OP.OP_IF,
-    OP.OP_HASH160,
-    ripemd160(paymentHash),
-    OP.OP_EQUALVERIFY,
-    2n,
-    OP.OP_SWAP,
-    keys.holderHtlc,
-    2n,
-    OP.OP_CHECKMULTISIG,
-    OP.OP_ELSE,
-    OP.OP_DROP,
-    BigInt(cltvExpiry),
-    OP.OP_CHECKLOCKTIMEVERIFY,
-    OP.OP_DROP,
-    OP.OP_CHECKSIG,
-    OP.OP_ENDIF,
-    ...oneBlockIfAnchors(format),
-    OP.OP_ENDIF,
-  )
+): Uint8Array => {
+  const [head, middle, end] = partsOf(format, keys).received
+  return concat(head, pushBytes(ripemd160(paymentHash)), middle, buildScript(BigInt(cltvExpiry)), end)
+}
 
 /** DER and the sighash type, as a witness wants it. */
 export const witnessSignature = (signature: Uint8Array, sighashType: number = SIGHASH.all): Uint8Array =>
