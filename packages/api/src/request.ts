@@ -113,7 +113,11 @@ export const noFields: MiddlewareHandler = async (c, next) => {
 
 /** An answer that the typed client knows the shape of. */
 const json = <T>(body: T, status: number, headers: Record<string, string> = {}): Response & TypedResponse<T> =>
-  Response.json(body, { status, headers }) as Response & TypedResponse<T>
+  // Not Response.json: a server may put a Response of its own in the place of the platform's, which writes a text without a stream.
+  new Response(JSON.stringify(body), {
+    status,
+    headers: { 'content-type': 'application/json', ...headers },
+  }) as Response & TypedResponse<T>
 
 /** Runs a money-moving request under its Idempotency-Key, if it has one; see {@link WalletService.idempotent}. */
 export const once = async <T>(

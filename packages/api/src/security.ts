@@ -19,10 +19,18 @@ const hostname = (host: string): string => {
 export const sameHost = (allowed: readonly string[]): MiddlewareHandler => {
   const bracketed = allowed.map((name) => (name.includes(':') && !name.startsWith('[') ? `[${name}]` : name))
   const names = new Set(['127.0.0.1', 'localhost', '[::1]', ...bracketed.map(hostname).filter((name) => name !== '')])
+  /** The last Host that was ours: nearly every request has the same. */
+  let seen: string | undefined
   return async (c, next) => {
     const host = c.req.header('host')
-    if (host !== undefined && !names.has(hostname(host)))
-      throw badField('header/host', 'unknown: call the address that the node listens on, or allow the name in its configuration')
+    if (host !== undefined && host !== seen) {
+      if (!names.has(hostname(host)))
+        throw badField(
+          'header/host',
+          'unknown: call the address that the node listens on, or allow the name in its configuration',
+        )
+      seen = host
+    }
     const origin = c.req.header('origin')
     if (origin !== undefined && !names.has(hostname(/^https?:\/\/(.*)$/i.exec(origin)?.[1] ?? '')))
       throw badField('header/origin', 'requests of pages from elsewhere are refused')

@@ -28,11 +28,23 @@ const escaped = (tag: number, bytes: Uint8Array): Uint8Array => {
   return out
 }
 
-const encodePart = (part: KeyPart): Uint8Array => {
-  if (typeof part === 'string') {
-    if (LONE_SURROGATE.test(part)) throw new RangeError('a key cannot hold half a surrogate pair')
-    return escaped(TEXT, utf8Encode(part))
+const encodeText = (text: string): Uint8Array => {
+  // Names and ids are ASCII, and there are many.
+  const out = new Uint8Array(text.length + 2)
+  out[0] = TEXT
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i)
+    if (code === 0 || code > 0x7f) {
+      if (LONE_SURROGATE.test(text)) throw new RangeError('a key cannot hold half a surrogate pair')
+      return escaped(TEXT, utf8Encode(text))
+    }
+    out[i + 1] = code
   }
+  return out
+}
+
+const encodePart = (part: KeyPart): Uint8Array => {
+  if (typeof part === 'string') return encodeText(part)
   if (part instanceof Uint8Array) return escaped(BYTES, part)
   const out = new Uint8Array(9)
   const view = new DataView(out.buffer)
