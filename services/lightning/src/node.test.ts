@@ -115,6 +115,7 @@ interface World {
   readonly faults: unknown[]
   readonly wait: <T>(work: Promise<T>) => Promise<T>
   readonly mine: (blocks?: number, more?: readonly Tx[]) => Promise<void>
+  /** One that runs crashes, and is started again. */
   readonly node: (name: string, coins?: readonly bigint[]) => Promise<Node>
   readonly stranger: (name: string) => { readonly host: SimHost; readonly peers: Peers; readonly heard: Message[] }
 }
@@ -124,6 +125,7 @@ const makeWorld = (seed = 1): World => {
   const chain = makeChain()
   const lines: string[] = []
   const faults: unknown[] = []
+  const hosts = new Map<string, SimHost>()
   const text = (_: string, value: unknown): unknown =>
     value instanceof Uint8Array ? bytesToHex(value) : typeof value === 'bigint' ? String(value) : value
   const line = (data: object, message: string): void => void lines.push(`${message} ${JSON.stringify(data, text)}`)
@@ -152,7 +154,10 @@ const makeWorld = (seed = 1): World => {
     wait,
     mine,
     async node(name, coins = []) {
-      const { store, clock, random, net } = sim.boot(name)
+      hosts.get(name)?.crash()
+      const host = sim.boot(name)
+      hosts.set(name, host)
+      const { store, clock, random, net } = host
       const ports = { store, clock, random, net, chain: chain.source(name), log, onFault: (fault: unknown) => faults.push(fault) }
       const relay = { feeBaseMsat: 1000, feeProportionalMillionths: 100, cltvExpiryDelta: 40 }
       const node = await wait(
@@ -532,6 +537,21 @@ describe('strangers', () => {
     await sim.run({ forMs: 60 * SECOND })
     expect(await flood()).toBeGreaterThan(100)
     expect(lines.filter((line) => line.includes('left out')).length).toBe(1)
+  })
+})
+
+describe('an invoice', () => {
+  it('expires by itself, also one that a restart finds', async () => {
+    const { node, sim, wait } = makeWorld()
+    const bob = await node('bob')
+    for (const expirySeconds of [5, 30, 3600]) await wait(bob.payments.invoice({ description: '', expirySeconds }))
+    await sim.run({ forMs: 10 * SECOND })
+    const states = (one: Node): string[] => [...one.payments.invoices().values()].map(({ status }) => status).toSorted()
+    expect(states(bob)).toEqual(['expired', 'open', 'open'])
+    const again = await node('bob')
+    expect(states(again)).toEqual(['expired', 'open', 'open'])
+    await sim.run({ forMs: 30 * SECOND })
+    expect(states(again)).toEqual(['expired', 'expired', 'open'])
   })
 })
 

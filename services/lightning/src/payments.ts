@@ -110,7 +110,11 @@ export interface Payments {
   note(hash: PaymentHash): InvoiceNote | undefined
 }
 
-const recordsOf = (batch: Batch<NodeEffect>): PaymentRecords => ({
+const isLiveInvoice = (invoice: InvoiceRecord | undefined): invoice is InvoiceRecord =>
+  invoice?.status === 'open' || invoice?.status === 'accepted'
+
+/** `liveInvoices` are the hashes of all live invoices, and maybe of some that have ended. */
+const recordsOf = (batch: Batch<NodeEffect>, liveInvoices: Set<string>): PaymentRecords => ({
   payment: (hash) => batch.get(paymentKind, hash),
   invoice: (hash) => batch.get(invoiceKind, hash),
   forward: (key) => batch.get(forwardKind, key),
@@ -118,8 +122,11 @@ const recordsOf = (batch: Batch<NodeEffect>): PaymentRecords => ({
     for (const [, payment] of batch.all(paymentKind)) if (payment.status === 'inFlight') yield payment
   },
   *liveInvoices() {
-    for (const [, invoice] of batch.all(invoiceKind))
-      if (invoice.status === 'open' || invoice.status === 'accepted') yield invoice
+    for (const hash of liveInvoices) {
+      const invoice = batch.get(invoiceKind, hash)
+      if (isLiveInvoice(invoice)) yield invoice
+      else liveInvoices.delete(hash)
+    }
   },
   *forwards() {
     for (const [, forward] of batch.all(forwardKind)) yield forward
@@ -130,6 +137,9 @@ export const createPayments = (options: PaymentsOptions): Payments => {
   const { drive, clock, random, log, network, nodeId, gossip, events, channels } = options
   const scores = emptyScores()
   const waiting = new Map<PaymentHash, Set<() => void>>()
+  /** Asked for every second, where a million may have ended. */
+  const liveInvoices = new Set<string>()
+  for (const [hash, invoice] of drive.states(invoiceKind)) if (isLiveInvoice(invoice)) liveInvoices.add(hash)
   let cancelTick: Cancel | undefined
   let stopped = false
 
@@ -240,8 +250,10 @@ export const createPayments = (options: PaymentsOptions): Payments => {
   const apply = (batch: Batch<NodeEffect>, { writes, effects }: Outcome): void => {
     for (const write of writes) {
       if (write.kind === 'payment') batch.set(paymentKind, write.id, write.record)
-      else if (write.kind === 'invoice') batch.set(invoiceKind, write.id, write.record)
-      else batch.set(forwardKind, write.id, write.record)
+      else if (write.kind === 'invoice') {
+        batch.set(invoiceKind, write.id, write.record)
+        if (isLiveInvoice(write.record)) liveInvoices.add(write.id)
+      } else batch.set(forwardKind, write.id, write.record)
     }
     for (const effect of effects) {
       if (effect.to === 'channel') command(batch, effect)
@@ -260,7 +272,7 @@ export const createPayments = (options: PaymentsOptions): Payments => {
   }
 
   const perform = (batch: Batch<NodeEffect>, input: PaymentInput): PaymentRefusal | undefined => {
-    const outcome = stepPayments(recordsOf(batch), input, env(batch))
+    const outcome = stepPayments(recordsOf(batch, liveInvoices), input, env(batch))
     if (isRefusal(outcome)) return outcome
     apply(batch, outcome)
     return undefined
@@ -309,7 +321,7 @@ export const createPayments = (options: PaymentsOptions): Payments => {
     resume(batch) {
       const all: Channel[] = []
       for (const [, channel] of batch.all(channelKind)) if (channel.phase.name !== 'closed') all.push(channel)
-      const outcome = reconcile(recordsOf(batch), all, env(batch))
+      const outcome = reconcile(recordsOf(batch, liveInvoices), all, env(batch))
       for (const orphan of outcome.orphans)
         log.warn({ kind: orphan.kind, id: orphan.id }, 'a record without its HTLC; the chain decides')
       apply(batch, outcome)
@@ -364,7 +376,7 @@ export const createPayments = (options: PaymentsOptions): Payments => {
       const paymentSecret = random.bytes(32)
       return drive.submit((batch): InvoiceRecord | PaymentRefusal => {
         const made = createInvoice(
-          recordsOf(batch),
+          recordsOf(batch, liveInvoices),
           {
             description,
             expirySeconds,
