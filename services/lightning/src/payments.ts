@@ -145,16 +145,6 @@ export const createPayments = (options: PaymentsOptions): Payments => {
 
   // ---- what payments may know
 
-  /** Each search asks all channels what they can carry, and few of them have changed since the one before. */
-  const carried = new WeakMap<Channel, Msat>()
-  const canSend = (channel: Channel): Msat => {
-    const known = carried.get(channel)
-    if (known !== undefined) return known
-    const sendableMsat = Msat(capacityNow(channel).sendableMsat)
-    carried.set(channel, sendableMsat)
-    return sendableMsat
-  }
-
   const viewOf = (channel: Channel): ChannelView => {
     const own = gossip.state.own.get(channel.channelId)
     const ids = [channel.shortChannelId, channel.localAlias].filter((id): id is ShortChannelId => id !== undefined)
@@ -163,7 +153,7 @@ export const createPayments = (options: PaymentsOptions): Payments => {
       remoteNodeId: channel.remoteNodeId,
       shortChannelIds: ids,
       usable: channel.phase.name === 'normal' && channel.link === 'online',
-      canSendMsat: canSend(channel),
+      canSendMsat: Msat(capacityNow(channel).sendableMsat),
       htlcMinimumMsat: channel.remote.htlcMinimumMsat,
       policy: own?.policy ?? {
         enabled: true,
