@@ -57,7 +57,7 @@ const parseSignable = (hex: string): Block => {
 
 export const blockSigningMethods: Methods = {
   proposeblock: {
-    params: ['address'],
+    params: ['address:string'],
     about: 'Where blocks are signed: a block with the reward to an address, and the PSBT that its signers sign.',
     async run({ engine }, args) {
       const script = scriptOf(engine, args.string(0), 'Error: Invalid address')
@@ -67,7 +67,7 @@ export const blockSigningMethods: Methods = {
     },
   },
   signblock: {
-    params: ['block', 'psbt'],
+    params: ['block:string', 'psbt:string'],
     about: 'Checks a proposed block against this chain, and only then signs its PSBT with signingKeys.',
     async run({ engine, signers }, args) {
       const block = parseSignable(args.string(0))
@@ -82,7 +82,7 @@ export const blockSigningMethods: Methods = {
     },
   },
   submitsignedblock: {
-    params: ['block', 'psbt'],
+    params: ['block:string', 'psbt:any'],
     about:
       'Puts the signatures of a PSBT (or a list of them) into a proposed block and takes it; null when it is on the chain now.',
     async run({ engine }, args) {

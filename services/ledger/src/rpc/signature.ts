@@ -39,17 +39,14 @@ const KNOWN = new Map(
   ),
 )
 
-/** Of a call: bitcoind's where it has one, else any arguments of these names. */
+/** Of a call: bitcoind's where it has one, else arguments of these names, of any type where none is given. */
 export const signatureOf = (name: string, { params, about }: Method): Signature => {
   const known = KNOWN.get(name)
-  if (known === undefined)
-    return {
-      name,
-      category: 'hidden',
-      usage: params.map((param) => `( ${param.split('|')[0]} )`).join(' '),
-      parameters: params.map((param) => parseParameter(`${param}?:any`)),
-      about,
-    }
+  if (known === undefined) {
+    const own = params.map((param) => parseParameter(param.includes(':') ? param : `${param}?:any`))
+    const usage = own.map(({ names, optional }) => (optional ? `( ${names[0]} )` : `"${names[0]}"`)).join(' ')
+    return { name, category: 'hidden', usage, parameters: own, about }
+  }
   const parameters = known.params.split(' ').filter((text) => text !== '')
   return { name, category: known.category, usage: known.usage, parameters: parameters.map(parseParameter), about }
 }
