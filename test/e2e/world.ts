@@ -182,7 +182,7 @@ export const settled = async (ends: readonly LightningNode[], fundingTxid: strin
     await waitFor(`no HTLCs at ${end.name}`, async () => (await channelOf(end, fundingTxid)).htlcs.length === 0)
 }
 
-/** Waits until the channel shows what is asked for. */
+/** Waits until the channel shows what is asked for; in vain, it says how the channel stands. */
 export const channelWhere = (
   node: LightningNode,
   fundingTxid: string,
@@ -194,7 +194,8 @@ export const channelWhere = (
     `${what} at ${node.name}`,
     async () => {
       const channel = await channelOf(node, fundingTxid)
-      return check(channel) ? channel : undefined
+      if (!check(channel)) throw new Error(`it is ${JSON.stringify(channel)}`)
+      return channel
     },
     { timeoutMs },
   )

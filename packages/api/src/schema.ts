@@ -200,6 +200,7 @@ export const channel = z.object({
   announced: z.boolean(),
   opener: z.enum(['local', 'remote']),
   channelType: z.string(),
+  /** The transaction that closes it: the one in the chain, else the last that was agreed on, published or seen. */
   closeTxid: hash32.optional(),
   closeKind: z.string().optional(),
   error: z.string().optional(),

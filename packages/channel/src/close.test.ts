@@ -428,6 +428,23 @@ describe('closing_complete', () => {
     expect(new Set(codes(pair, 'bob'))).toEqual(new Set(['too_many_closing_transactions']))
   })
 
+  it('published by the peer before its signature has come is agreed on, and the talk goes on', () => {
+    const { pair, offer } = offered()
+    say(pair, 'bob', offer)
+    const [published] = closings(pair, 'bob')
+    if (published === undefined) throw new Error('bob signed nothing')
+    pair.act('alice', { from: 'chain', type: 'transactionSeen', tx: published })
+    expect(closings(pair, 'alice')).toEqual([published])
+    expect(pair.alice.channel.phase.name).toBe('closing')
+    pair.settle()
+    expect(codes(pair, 'alice')).toEqual([])
+    // closing_sig came for what was there, and the offer of bob was signed too.
+    expect(pair.alice.channel.closing?.offer).toBeUndefined()
+    expect(closings(pair, 'alice').length).toBe(2)
+    expect(new Set(closings(pair, 'bob').map(txid))).toEqual(new Set(closings(pair, 'alice').map(txid)))
+    expect(pair.told('alice', 'closing').length).toBe(2)
+  })
+
   it('pays to another script when the owner asks for one', () => {
     const pair = new Pair().open()
     close(pair, 'alice')

@@ -4,7 +4,7 @@
  */
 import type { Channel as ChannelResource } from '@leyden/api'
 import { capacityNow, type Channel, type ChannelPolicy, finalAtHeight, type Phase } from '@leyden/channel'
-import { type BlockHeight, txid } from '@leyden/bitcoin'
+import type { BlockHeight } from '@leyden/bitcoin'
 import { formatScid } from '@leyden/lnwire'
 
 type State = ChannelResource['state']
@@ -89,8 +89,7 @@ export const channelResource = (channel: Channel, { height, policy, connected, a
   const remoteMsat = settled.remoteMsat - (opening ? 0n : offered('remote'))
   const { sendableMsat, receivableMsat } = capacityNow(channel)
   const { fundingConflict: conflict } = channel
-  const closeTx = channel.closing?.transactions.at(-1)
-  const closeTxid = channel.onchain?.spend?.txid ?? (closeTx === undefined ? undefined : txid(closeTx))
+  const closeTxid = channel.onchain?.spend?.txid ?? channel.onchain?.toldClosing
   const type = [
     channel.type.format,
     ...(channel.type.scidAlias ? ['scid_alias'] : []),

@@ -9,6 +9,7 @@ import { outpointKey, txid, type Outpoint, type Tx } from '@leyden/bitcoin'
 import type { ChannelEffect } from '../effect.ts'
 import type { ChannelEnv } from '../env.ts'
 import type { ChannelInput } from '../input.ts'
+import { MAX_CLOSING_TRANSACTIONS } from '../policy.ts'
 import type { Channel, CloseKind } from '../state.ts'
 import { violation } from '../violations.ts'
 import { classify, fundingSpentBy } from './classify.ts'
@@ -135,6 +136,17 @@ export const onchainBlock = (channel: Channel, input: BlockConnected, env: Chann
 export const onchainDisconnect = (channel: Channel, input: BlockDisconnected, _env: ChannelEnv): OnchainNext =>
   channel.phase.name === 'closed' ? { channel, effects: [] } : { channel: withoutBlocksFrom(channel, input.height), effects: [] }
 
+/**
+ * A closing transaction that reached the mempool before the peer's signature reached us: it has both signatures, so it is agreed on, and
+ * the two may still talk about a better one.
+ */
+const agreedBySight = (channel: Channel, tx: Tx): Channel => {
+  const { closing } = channel
+  if (closing === undefined || closing.transactions.length >= MAX_CLOSING_TRANSACTIONS) return channel
+  if (closing.transactions.some((known) => txid(known) === txid(tx))) return channel
+  return { ...channel, closing: { ...closing, transactions: [...closing.transactions, tx] } }
+}
+
 /** In the mempool: preimages are taken at once (S9); a spend of the funding output ends the use of the channel. */
 export const onchainSeen = (channel: Channel, tx: Tx, env: ChannelEnv): OnchainNext => {
   if (channel.phase.name === 'closed') return { channel, effects: [] }
@@ -143,7 +155,7 @@ export const onchainSeen = (channel: Channel, tx: Tx, env: ChannelEnv): OnchainN
   if (active === undefined || channel.onchain?.spend !== undefined) return learnt
   const { kind } = classify(channel, active, tx, env.signer)
   const closing: Channel = { ...learnt.channel, phase: { name: 'closing' } }
-  const told = tellClosing(closing, closeKindOf(kind), tx)
+  const told = tellClosing(kind === 'mutual' ? agreedBySight(closing, tx) : closing, closeKindOf(kind), tx)
   return {
     channel: told.channel,
     effects: [...learnt.effects, ...told.effects, ...(told.effects.length === 0 ? [] : warningOf(kind, tx))],
