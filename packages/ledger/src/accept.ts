@@ -41,7 +41,7 @@ import { checkAncestors } from './mempool-limits.ts'
 import { checkReplacement } from './mempool-replace.ts'
 import { trimMempool, rollingFeeratePerKvb } from './mempool-room.ts'
 import { checkTruc } from './mempool-truc.ts'
-import { addToMempool, removeWithDescendants, type Mempool, type MempoolEntry } from './mempool.ts'
+import { addToMempool, byTxid, removeWithDescendants, type Mempool, type MempoolEntry } from './mempool.ts'
 import {
   checkStandard,
   checkStandardInputs,
@@ -290,11 +290,9 @@ const place = (
     if (sibling === undefined || !allowSiblingEviction) return rejection('policy', 'TRUC-violation', restricted.detail)
     conflicts.add(sibling)
   }
-  for (const ancestor of ancestors)
-    if (conflicts.has(ancestor)) {
-      const detail = `${entry.txid} spends conflicting transaction ${ancestor.txid}`
-      return rejection('consensus', 'bad-txns-spends-conflicting-tx', detail)
-    }
+  const [spent] = byTxid([...ancestors].filter((ancestor) => conflicts.has(ancestor)))
+  if (spent !== undefined)
+    return rejection('consensus', 'bad-txns-spends-conflicting-tx', `${entry.txid} spends conflicting transaction ${spent.txid}`)
   return { ...found, conflicts, siblingEviction: sibling !== undefined, ancestors }
 }
 

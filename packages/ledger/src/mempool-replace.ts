@@ -5,7 +5,7 @@
  */
 import { txid, type Tx, type Txid } from '@leyden/bitcoin'
 import { amountText, feeForVsize, feeratePerKvb, feerateText } from './fee-rate.ts'
-import { withDescendants, type Mempool, type MempoolEntry } from './mempool.ts'
+import { byTxid, withDescendants, type Mempool, type MempoolEntry } from './mempool.ts'
 import { rejection, type Rejection } from './violation.ts'
 
 const MAX_REPLACED = 100
@@ -22,7 +22,7 @@ export type Replacement = {
 
 const countProblem = ({ tx, conflicts }: Replacement): string | undefined => {
   let count = 0
-  for (const rival of conflicts) {
+  for (const rival of byTxid(conflicts)) {
     count += rival.descendantCount
     if (count > MAX_REPLACED)
       return `rejecting replacement ${txid(tx)}; too many potential replacements (${count} > ${MAX_REPLACED})\n`
@@ -61,7 +61,7 @@ export const checkReplacement = (
   const { tx, modifiedFee, vsize, conflicts } = replacement
   const note = siblingEviction ? ' (including sibling eviction)' : ''
   const rate = feeratePerKvb(modifiedFee, vsize)
-  for (const rival of conflicts) {
+  for (const rival of byTxid(conflicts)) {
     const rivalRate = feeratePerKvb(rival.modifiedFee, rival.vsize)
     if (rate > rivalRate) continue
     const detail = `rejecting replacement ${txid(tx)}; new feerate ${feerateText(rate)} <= old feerate ${feerateText(rivalRate)}`
@@ -180,7 +180,7 @@ export const checkPackageReplacement = (
       'package feerate is less than or equal to parent feerate',
       `package feerate ${feerateText(rate)} <= parent feerate is ${feerateText(parentRate)}`,
     )
-  for (const conflict of conflicts) {
+  for (const conflict of byTxid(conflicts)) {
     const problem = topologyProblem(conflict)
     if (problem !== undefined) return no(problem, '')
   }

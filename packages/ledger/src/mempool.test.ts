@@ -189,6 +189,20 @@ describe('a replacement', () => {
     expect(judge(spend(0, 11_000 + vsize))).toBe('ok')
   })
 
+  it('that is worse than several is told the one whose id comes first, byte by byte', () => {
+    const rivals = [0, 1, 2, 3, 4].map((from) => add(spend(from, 10_000 + 1000 * from)))
+    const poor = pay(
+      [0, 1, 2, 3, 4].map((from) => outputOf(ripe[from]!)),
+      [5n * SUBSIDY - 1000n],
+    )
+    const answer = acceptTransaction(pool, poor, context([poor]))
+    const bytesOf = (id: string) => Buffer.from(id, 'hex').toReversed()
+    const [first] = rivals.map(txid).toSorted((a, b) => Buffer.compare(bytesOf(a), bytesOf(b)))
+    const { modifiedFee, vsize } = pool.entries.get(first!)!
+    const rate = (Number((modifiedFee * 1000n) / BigInt(vsize)) / 1e8).toFixed(8)
+    expect(answer).toMatchObject({ status: 'rejected', rejection: { detail: expect.stringMatching(`<= old feerate ${rate} `) } })
+  })
+
   it('adds no unconfirmed input', () => {
     add(spend(0, 1000))
     const other = add(spend(1, 1000))

@@ -96,13 +96,26 @@ export const withAncestors = (entries: Iterable<MempoolEntry>): Set<MempoolEntry
 /** These and all in the pool that stand on them. */
 export const withDescendants = (entries: Iterable<MempoolEntry>): Set<MempoolEntry> => closure(entries, (entry) => entry.children)
 
+/** As Bitcoin Core orders ids: by their bytes, of which the text shows the last first. */
+const compareTxids = (a: Txid, b: Txid): number => {
+  for (let at = a.length - 2; at >= 0; at -= 2) {
+    const [left, right] = [a.slice(at, at + 2), b.slice(at, at + 2)]
+    if (left !== right) return left < right ? -1 : 1
+  }
+  return 0
+}
+
+/** Bitcoin Core's order of a set of entries: of several that are wrong, the first is the one that it tells. */
+export const byTxid = (entries: Iterable<MempoolEntry>): MempoolEntry[] =>
+  [...entries].sort((a, b) => compareTxids(a.txid, b.txid))
+
 /** Parents before children, then those that pay more: Bitcoin Core's order by depth and score. */
 export const inOrder = (entries: Iterable<MempoolEntry>): MempoolEntry[] =>
   [...entries].sort(
     (a, b) =>
       a.ancestorCount - b.ancestorCount ||
       Number(b.modifiedFee) / b.vsize - Number(a.modifiedFee) / a.vsize ||
-      (a.txid < b.txid ? -1 : 1),
+      compareTxids(b.txid, a.txid),
   )
 
 /** The entries that a transaction spends from. */
