@@ -60,7 +60,8 @@ export const payment = (from: Dice, place: Ground, waiting: readonly Spendable[]
   const fee = BigInt(from.pick([0, 50, 110, 150, 200, 300, 1000, 1500, 3000, 10_000, 50_000, 400_000, 20_000_000]))
   const count = from.pick([1, 1, 2, 2, 3, 20])
   const small = from.oneIn(6) ? BigInt(from.pick([0, 100, 240, 293, 294, 330, 329, 546])) : undefined
-  const rest = total - fee - (small ?? 0n)
+  const left = total - fee - (small ?? 0n)
+  const rest = left < 0n ? total : left // of coins that are worth less than the fee: outputs above the inputs, or no fee
   const outputs = Array.from({ length: count }, (_, i) => ({
     value: Sat(i === 0 ? rest - (rest / BigInt(count)) * BigInt(count - 1) : rest / BigInt(count)),
     scriptPubKey: form(from),
