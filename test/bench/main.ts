@@ -9,6 +9,7 @@ import { benchLedger } from './ledger.ts'
 import { benchPayments } from './payments.ts'
 import { note, type Settings } from './report.ts'
 import { benchRouting } from './routing.ts'
+import { benchStart } from './start.ts'
 import { benchStore } from './store.ts'
 
 const PARTS: Readonly<Record<string, (settings: Settings) => Promise<void>>> = {
@@ -18,6 +19,7 @@ const PARTS: Readonly<Record<string, (settings: Settings) => Promise<void>>> = {
   ledger: benchLedger,
   routing: benchRouting,
   payments: benchPayments,
+  start: benchStart,
 }
 
 const args = process.argv.slice(2)

@@ -6,6 +6,9 @@
 import { type Channel } from '@leyden/channel'
 import { isCoinbase, outpointKey, type Tx, type TxOutput, txid } from '@leyden/bitcoin'
 import { bytesToHex } from '@leyden/codec'
+import { invoiceKind, type Page, type PageWish, paymentKind } from '@leyden/lightning-service'
+import type { InvoiceRecord, Payment } from '@leyden/payment'
+import type { Kind } from '@leyden/runtime'
 import { balance, type WalletKeys } from '@leyden/wallet'
 import type { Story } from './actions.ts'
 import { earnings } from './invariants.ts'
@@ -22,6 +25,11 @@ interface Entry {
   readonly id: string
   readonly inputs: readonly (TxOutput | undefined)[]
   readonly feeSat: bigint
+}
+
+interface Timed {
+  readonly paymentHash: string
+  readonly createdAtMs: number
 }
 
 interface Books {
@@ -117,6 +125,43 @@ const lostToDust = ({ opener, accepter }: Sides): bigint => {
   for (const one of balances) if (one < DUST_MSAT) msat += one
   return msat / 1000n + 4n
 }
+
+/** Live and ended ones; the list of the API must show the same, the newest first and each once. */
+const every = async <T extends Timed>(
+  world: World,
+  name: Name,
+  kind: Kind<T>,
+  list: (wish: PageWish) => Promise<Page<T> | undefined>,
+): Promise<ReadonlyMap<string, T>> => {
+  const { drive } = world.node(name)!
+  const all = new Map(drive.states(kind))
+  for await (const [id, record] of drive.resting(kind)) {
+    if (all.has(id)) world.fail(`${name}: ${kind.name} ${id} is live, and has ended`)
+    all.set(id, record)
+  }
+  const listed: T[] = []
+  for (let cursor: string | null | undefined; cursor !== null;) {
+    const page: Page<T> | undefined = await list({ limit: 3, cursor })
+    if (page === undefined) throw new Error(`${cursor} is no cursor`)
+    listed.push(...page.data)
+    cursor = page.nextCursor
+  }
+  const order = (records: Iterable<T>): string =>
+    [...records]
+      .toSorted((a, b) => b.createdAtMs - a.createdAtMs || (a.paymentHash < b.paymentHash ? 1 : -1))
+      .map(({ paymentHash }) => paymentHash.slice(0, 8))
+      .join(' ')
+  const shown = listed.map(({ paymentHash }) => paymentHash.slice(0, 8)).join(' ')
+  if (shown !== order(all.values())) world.fail(`${name} lists ${kind.name}s ${shown}, and has ${order(all.values())}`)
+  return all
+}
+const everyPayment = (world: World, name: Name): Promise<ReadonlyMap<string, Payment>> =>
+  every(world, name, paymentKind, (wish) => world.node(name)!.payments.payments(wish))
+const everyInvoice = (world: World, name: Name): Promise<ReadonlyMap<string, InvoiceRecord>> =>
+  every(world, name, invoiceKind, async (wish) => {
+    const page = await world.node(name)!.payments.invoices(wish)
+    return page && { ...page, data: page.data.map(({ invoice }) => invoice) }
+  })
 
 export const account = async (world: World, _story: Story): Promise<Record<string, number>> => {
   const books = await readBooks(world)
@@ -238,8 +283,7 @@ export const account = async (world: World, _story: Story): Promise<Record<strin
   let failed = 0
   const paidBy = new Map<string, Name[]>()
   for (const name of NAMES) {
-    const { payments } = world.node(name)!
-    for (const [hash, payment] of payments.payments()) {
+    for (const [hash, payment] of await everyPayment(world, name)) {
       if (payment.status === 'inFlight' && name !== world.stale) world.fail(`${name}: payment ${hash} has not ended`)
       if (payment.status === 'failed') failed++
       if (payment.status !== 'succeeded') continue
@@ -251,7 +295,7 @@ export const account = async (world: World, _story: Story): Promise<Record<strin
   let forwarded = 0
   for (const name of NAMES) {
     const { payments } = world.node(name)!
-    for (const [hash, invoice] of payments.invoices()) {
+    for (const [hash, invoice] of await everyInvoice(world, name)) {
       if (invoice.status === 'accepted' && name !== world.stale) world.fail(`${name}: invoice ${hash} is held for ever`)
       if (invoice.status !== 'settled') continue
       owes(name, invoice.receivedMsat ?? 0n, `received for ${hash.slice(0, 8)}`)

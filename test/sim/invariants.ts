@@ -6,10 +6,10 @@ import { type Channel, channelKind, createSigner, specOf, type Which } from '@le
 import { type Tx, txid } from '@leyden/bitcoin'
 import { bytesToHex, equalBytes, unpackRecord } from '@leyden/codec'
 import { sha256 } from '@leyden/crypto'
-import type { Node } from '@leyden/lightning-service'
+import { invoiceKind, type Node, paymentKind } from '@leyden/lightning-service'
 import type { ChannelId, Message } from '@leyden/lnwire'
-import type { Forward, InvoiceRecord, Payment } from '@leyden/payment'
-import { decodeKey, keyRange } from '@leyden/runtime'
+import type { Forward } from '@leyden/payment'
+import { decodeKey, type Disk, keyRange, type Kind } from '@leyden/runtime'
 import { hexToBytes } from '@leyden/codec'
 import { createWalletKeys } from '@leyden/wallet'
 import { type Name, NAMES, network, seedOf, type World } from './world.ts'
@@ -119,6 +119,31 @@ const isNew = (state: object): boolean => {
   checked.add(state)
   return true
 }
+
+/** Rows of ended records, by disk and key, as they were when they were checked. */
+const checkedRows = new WeakMap<Disk, Map<string, Uint8Array>>()
+
+/** Records that have changed since the last look: live ones in memory, ended ones on the disk. */
+const changedSince = function* <T extends object>(
+  world: World,
+  name: Name,
+  kind: Kind<T>,
+  live: ReadonlyMap<string, T>,
+): Generator<readonly [string, T]> {
+  for (const [id, state] of live) if (isNew(state)) yield [id, state]
+  const disk = world.sim.disk(name)
+  let rows = checkedRows.get(disk)
+  if (rows === undefined) checkedRows.set(disk, (rows = new Map()))
+  for (const [rowKey, value] of disk.page(keyRange('resting', kind.name), ALL)) {
+    const text = String.fromCharCode(...rowKey)
+    const before = rows.get(text)
+    if (before !== undefined && equalBytes(before, value)) continue
+    const id = String(decodeKey(rowKey)[2])
+    if (live.has(id)) continue // its end is on the disk, and nobody has been told yet
+    rows.set(text, value)
+    yield [id, kind.load(id, [['', value]])]
+  }
+}
 const agreed = new WeakMap<Channel, Channel>()
 
 /** What has been seen to end must stay as it ended. */
@@ -212,8 +237,7 @@ const checkEnds = (world: World, name: Name, node: Node): void => {
     if (before !== undefined && before !== end) world.fail(`${what} ended in ${before}, and now in ${end}`)
     ended.set(what, end)
   }
-  for (const [hash, payment] of node.payments.payments() as ReadonlyMap<string, Payment>) {
-    if (!isNew(payment)) continue
+  for (const [hash, payment] of changedSince(world, name, paymentKind, node.payments.livePayments())) {
     const what = `${name} payment ${hash}`
     const end = `${payment.status} ${payment.preimage ?? ''}`
     if (payment.status !== 'inFlight')
@@ -233,8 +257,7 @@ const checkEnds = (world: World, name: Name, node: Node): void => {
     const alive = payment.attempts.filter(({ status }) => status === 'inFlight').length
     if (alive > 1) world.fail(`${what} has ${alive} attempts in flight`)
   }
-  for (const [hash, invoice] of node.payments.invoices() as ReadonlyMap<string, InvoiceRecord>) {
-    if (!isNew(invoice)) continue
+  for (const [hash, invoice] of changedSince(world, name, invoiceKind, node.payments.liveInvoices())) {
     if (invoice.status === 'open' || invoice.status === 'accepted') continue
     once(`${name} invoice ${hash}`, `${invoice.status} ${invoice.receivedMsat ?? ''}`)
   }

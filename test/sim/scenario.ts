@@ -93,8 +93,8 @@ const isLive = (world: World): boolean =>
 const isUnsettled = (world: World): boolean =>
   (world.engine()?.mempool().length ?? 1) > 0 ||
   NAMES.some((name) => {
-    for (const [, payment] of world.node(name)?.payments.payments() ?? []) if (payment.status === 'inFlight') return true
-    for (const [, invoice] of world.node(name)?.payments.invoices() ?? []) if (invoice.status === 'accepted') return true
+    for (const [, payment] of world.node(name)?.payments.livePayments() ?? []) if (payment.status === 'inFlight') return true
+    for (const [, invoice] of world.node(name)?.payments.liveInvoices() ?? []) if (invoice.status === 'accepted') return true
     return false
   })
 
@@ -147,7 +147,7 @@ const calm = async (world: World, story: Story): Promise<void> => {
       for (const [id, channel] of world.node(name)?.channels() ?? [])
         if (channel.phase.name !== 'closed' && !isGhost(world, channel))
           world.fail(`${name} ${id} does not end: ${stateOf(channel)}`)
-      for (const [hash, payment] of world.node(name)?.payments.payments() ?? [])
+      for (const [hash, payment] of world.node(name)?.payments.livePayments() ?? [])
         if (payment.status === 'inFlight') world.fail(`${name}: payment ${hash} does not end`)
     }
   if (world.broken.length === 0 && blocks === MOST_CALM_BLOCKS) world.fail('the mempool does not empty')

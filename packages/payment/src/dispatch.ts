@@ -12,7 +12,7 @@ import type { ChannelEvent, CommittedHtlc, HtlcFailure, HtlcOrigin, HtlcRow } fr
 import { isRefusal, NOTHING, type Outcome, type PaymentEffect, type PaymentEnv, type PaymentRefusal } from './env.ts'
 import { cancelInvoice, failWith, receiveFinal, settleInvoice, tickInvoice } from './receive.ts'
 import { type Forward, forwardKey, type InvoiceRecord, type Payment, type PaymentRecords, type RecordWrite } from './records.ts'
-import { forwardFailed, forwardFulfilled, relayHtlc } from './relay.ts'
+import { forgetForwards, forwardFailed, forwardFulfilled, relayHtlc } from './relay.ts'
 import { attemptFailed, attemptFulfilled, pay, type PayRequest } from './send.ts'
 
 export type PaymentInput =
@@ -219,13 +219,11 @@ export const reconcile = (
   const orphans: Orphan[] = []
   for (const forward of records.forwards()) {
     const key = forwardKey(forward.incoming.channelId, forward.incoming.htlcId)
-    const now = view.records.forward(key)
-    if (now === undefined) continue
-    if (now.status !== 'offered') {
-      if (!received.has(key)) take({ writes: [{ kind: 'forward', id: key, record: undefined }], effects: [] })
-    } else if (!offered.has(originKey({ kind: 'relay', channelId: forward.incoming.channelId, htlcId: forward.incoming.htlcId })))
+    if (view.records.forward(key)?.status !== 'offered') continue
+    if (!offered.has(originKey({ kind: 'relay', channelId: forward.incoming.channelId, htlcId: forward.incoming.htlcId })))
       if (received.has(key)) orphans.push({ kind: 'forward', id: key })
   }
+  take(forgetForwards(view.records, (channelId, htlcId) => received.has(forwardKey(channelId, htlcId))))
   for (const payment of records.livePayments()) {
     const now = view.records.payment(payment.paymentHash)
     const attempt = now?.status === 'inFlight' ? now.attempts.find(({ status }) => status === 'inFlight') : undefined

@@ -6,4 +6,5 @@ export { type Orphan, type PaymentInput, reconcile, stepPayments } from './dispa
 export * from './env.ts'
 export { createInvoice, type InvoiceRequest } from './receive.ts'
 export * from './records.ts'
+export { forgetForwards } from './relay.ts'
 export type { PayRequest } from './send.ts'

@@ -6,6 +6,7 @@
 import type { BlockHeight, Msat } from '@leyden/bitcoin'
 import type { ChannelId, NodeId, PaymentHash, Preimage, ShortChannelId } from '@leyden/lnwire'
 import type { Route, RouteHint } from '@leyden/routing'
+import { pack, type Shape, unpack } from './compact.ts'
 
 export type PaymentFailureCode =
   | 'no_route'
@@ -35,17 +36,13 @@ export interface AttemptFailure {
   readonly code: string
   /** The hop that failed it, 0 is our peer; absent when nobody can tell, or it never left. */
   readonly hop?: number
-  /** What not to use again for this payment. */
-  readonly avoidEdges: readonly string[]
-  readonly avoidNodes: readonly NodeId[]
+  /** What not to use again for this payment; as long as it goes on. */
+  readonly avoidEdges?: readonly string[]
+  readonly avoidNodes?: readonly NodeId[]
 }
 
-export interface Payment {
-  readonly paymentHash: PaymentHash
-  readonly payee: NodeId
-  readonly invoice: string
-  readonly amountMsat: Msat
-  readonly maxFeeMsat: Msat
+/** What attempts are made from. */
+export interface PaymentPlan {
   /** The most blocks that an attempt may lock our money for. */
   readonly maxCltvDelta: number
   readonly paymentSecret: Uint8Array
@@ -56,9 +53,19 @@ export interface Payment {
   readonly invoiceExpiresAt: number
   /** 32 random bytes: the session keys of all attempts follow from it. Secret. */
   readonly seed: Uint8Array
-  readonly createdAtMs: number
   /** No attempt begins after it. */
   readonly deadlineMs: number
+}
+
+export interface Payment {
+  readonly paymentHash: PaymentHash
+  readonly payee: NodeId
+  readonly invoice: string
+  readonly amountMsat: Msat
+  readonly maxFeeMsat: Msat
+  /** Present while it is in flight. */
+  readonly plan?: PaymentPlan
+  readonly createdAtMs: number
   readonly attempts: readonly Attempt[]
   readonly nextAttempt: number
   readonly status: 'inFlight' | 'succeeded' | 'failed'
@@ -128,19 +135,145 @@ export interface Forward {
 
 export const forwardKey = (channelId: ChannelId, htlcId: bigint): string => `${channelId}/${htlcId}`
 
-/** Names and versions for the store: `recordKind(name, version)` of runtime. */
-export const PAYMENT_RECORD = { name: 'payment', version: 1 } as const
-export const INVOICE_RECORD = { name: 'invoice', version: 1 } as const
+/** A payment as the first version had it: its plan among its own fields, and kept for ever. */
+type PaymentV1 = Omit<Payment, 'plan'> & PaymentPlan
+
+/** A payment that has ended: without what only attempts need. */
+export const withoutPlan = (ended: Payment): Payment => {
+  const { plan: _, ...payment } = ended
+  const attempts = payment.attempts.map((attempt) => {
+    if (attempt.failure === undefined) return attempt
+    const { code, hop } = attempt.failure
+    return { ...attempt, failure: { code, ...(hop === undefined ? {} : { hop }) } }
+  })
+  return { ...payment, attempts }
+}
+
+const migratePayment = (_version: number, old: unknown): Payment => {
+  const {
+    maxCltvDelta,
+    paymentSecret,
+    metadata,
+    routeHints,
+    minFinalCltvExpiryDelta,
+    invoiceExpiresAt,
+    seed,
+    deadlineMs,
+    ...payment
+  } = old as PaymentV1
+  const rest = { maxCltvDelta, paymentSecret, routeHints, minFinalCltvExpiryDelta, invoiceExpiresAt, seed, deadlineMs }
+  const plan: PaymentPlan = metadata === undefined ? rest : { ...rest, metadata }
+  return payment.status === 'inFlight' ? { ...payment, plan } : withoutPlan(payment)
+}
+
+const ROUTE: Shape = [
+  [
+    'hops',
+    {
+      list: [
+        ['shortChannelId', 'plain'],
+        ['nodeId', 'hex'],
+        ['amountMsat', 'plain'],
+        ['cltvExpiryDelta', 'plain'],
+        ['feeMsat', 'plain'],
+      ],
+    },
+  ],
+  ['totalAmountMsat', 'plain'],
+  ['totalFeeMsat', 'plain'],
+  ['totalCltvDelta', 'plain'],
+]
+const ENDED_PAYMENT: Shape = [
+  ['payee', 'hex'],
+  ['invoice', 'bech32'],
+  ['amountMsat', 'plain'],
+  ['maxFeeMsat', 'plain'],
+  ['createdAtMs', 'plain'],
+  [
+    'attempts',
+    {
+      list: [
+        ['number', 'plain'],
+        ['channelId', 'hex'],
+        ['route', { record: ROUTE }],
+        ['status', 'plain'],
+        ['startedAtMs', 'plain'],
+        ['endedAtMs', 'plain'],
+        ['failure', 'plain'],
+      ],
+    },
+  ],
+  ['nextAttempt', 'plain'],
+  ['status', 'plain'],
+  ['endedAtMs', 'plain'],
+  ['preimage', 'hex'],
+  ['feeMsat', 'plain'],
+  ['failure', 'plain'],
+]
+const ENDED_INVOICE: Shape = [
+  ['preimage', 'hex'],
+  ['hold', 'plain'],
+  ['text', 'bech32'],
+  ['amountMsat', 'plain'],
+  ['description', 'plain'],
+  ['paymentSecret', 'plain'],
+  ['minFinalCltvExpiryDelta', 'plain'],
+  ['createdAtMs', 'plain'],
+  ['expiresAt', 'plain'],
+  ['status', 'plain'],
+  [
+    'parts',
+    {
+      list: [
+        ['channelId', 'hex'],
+        ['htlcId', 'plain'],
+        ['amountMsat', 'plain'],
+        ['totalMsat', 'plain'],
+        ['cltvExpiry', 'plain'],
+        ['sharedSecret', 'plain'],
+        ['receivedAtMs', 'plain'],
+      ],
+    },
+  ],
+  ['receivedMsat', 'plain'],
+  ['endedAtMs', 'plain'],
+]
+/** Without the hash, which is the record's id. */
+const packedAs = <T extends { readonly paymentHash: PaymentHash }>(shape: Shape) => ({
+  pack(ended: T): unknown {
+    const { paymentHash: _, ...record } = ended
+    return pack(shape, record)
+  },
+  unpack: (packed: unknown, id: string): T => ({ paymentHash: id, ...unpack(shape, packed) }) as unknown as T,
+})
+
+/** For the store: what `recordKind` of runtime takes. A record that rests has ended: nothing is to be done about it any more. */
+export const PAYMENT_RECORD = {
+  name: 'payment',
+  version: 2,
+  migrate: migratePayment,
+  rests: ({ status }: Payment): boolean => status !== 'inFlight',
+  resting: packedAs<Payment>(ENDED_PAYMENT),
+} as const
+export const INVOICE_RECORD = {
+  name: 'invoice',
+  version: 1,
+  rests: ({ status }: InvoiceRecord): boolean => status !== 'open' && status !== 'accepted',
+  resting: packedAs<InvoiceRecord>(ENDED_INVOICE),
+} as const
+/** None rests: a forward goes when its HTLC has gone (`forgetForwards`). */
 export const FORWARD_RECORD = { name: 'forward', version: 1 } as const
 
 /** The records as they are. `live*` give at least those that have not ended. */
 export interface PaymentRecords {
+  /** One that has ended need be given only to `pay`. */
   payment(hash: PaymentHash): Payment | undefined
+  /** One that has ended need be given only to `createInvoice`, `settleInvoice`, `cancelInvoice` and `reconcile`. */
   invoice(hash: PaymentHash): InvoiceRecord | undefined
   forward(key: string): Forward | undefined
   livePayments(): Iterable<Payment>
   liveInvoices(): Iterable<InvoiceRecord>
-  /** All, also those that have ended. */
+  /** All, also those that have ended and whose HTLC is still there. */
   forwards(): Iterable<Forward>
 }
 

@@ -128,6 +128,18 @@ const failIncoming = (forward: Forward, reason: Uint8Array): PaymentEffect => ({
   command: { from: 'owner', type: 'failHtlc', htlcId: forward.incoming.htlcId, reason },
 })
 
+/** Deletes the forwards that have ended and whose incoming HTLC is gone, by `isThere`: nobody can ask for them any more. */
+export const forgetForwards = (records: PaymentRecords, isThere: (channelId: ChannelId, htlcId: bigint) => boolean): Outcome => {
+  const writes: Outcome['writes'][number][] = []
+  for (const { incoming } of records.forwards()) {
+    const id = forwardKey(incoming.channelId, incoming.htlcId)
+    const now = records.forward(id)
+    if (now === undefined || now.status === 'offered' || isThere(incoming.channelId, incoming.htlcId)) continue
+    writes.push({ kind: 'forward', id, record: undefined })
+  }
+  return { writes, effects: [] }
+}
+
 /** The same HTLC again, after a restart: the outcome if there is one, and never a second offer. */
 export const answerAgain = (forward: Forward): Outcome => {
   if (forward.preimage !== undefined) return { writes: [], effects: [fulfilIncoming(forward, hexToBytes(forward.preimage))] }

@@ -32,7 +32,15 @@ import {
   type PaymentRefusal,
   refusal,
 } from './env.ts'
-import type { Attempt, AttemptFailure, Payment, PaymentFailureCode, PaymentRecords } from './records.ts'
+import {
+  type Attempt,
+  type AttemptFailure,
+  type Payment,
+  type PaymentFailureCode,
+  type PaymentPlan,
+  type PaymentRecords,
+  withoutPlan,
+} from './records.ts'
 
 /** The owner wants an invoice paid. */
 export interface PayRequest {
@@ -69,7 +77,7 @@ const localEdges = (env: PaymentEnv): readonly LocalEdge[] => {
 }
 
 /** The payloads of a route. BOLT 4 § payload format: a hop is told what it sends on, the last what it is to receive. */
-const hopsOf = (payment: Payment, route: Route, height: number): readonly OnionHop[] =>
+const hopsOf = (payment: Payment, plan: PaymentPlan, route: Route, height: number): readonly OnionHop[] =>
   route.hops.map((hop, i): OnionHop => {
     const next = route.hops[i + 1]
     const told = next ?? hop
@@ -79,8 +87,8 @@ const hopsOf = (payment: Payment, route: Route, height: number): readonly OnionH
         ? encodeHopPayload({
             kind: 'final',
             ...amounts,
-            paymentData: { paymentSecret: bytesToHex(payment.paymentSecret), totalMsat: payment.amountMsat },
-            ...(payment.metadata === undefined ? {} : { paymentMetadata: payment.metadata }),
+            paymentData: { paymentSecret: bytesToHex(plan.paymentSecret), totalMsat: payment.amountMsat },
+            ...(plan.metadata === undefined ? {} : { paymentMetadata: plan.metadata }),
           })
         : encodeHopPayload({ kind: 'forward', ...amounts, shortChannelId: next.shortChannelId })
     return { nodeId: hop.nodeId, payload }
@@ -90,26 +98,32 @@ const stored = (payment: Payment): Outcome['writes'] => [{ kind: 'payment', id: 
 const changed = (payment: Payment): PaymentEffect => ({ to: 'owner', type: 'paymentChanged', payment })
 
 const end = (payment: Payment, failure: PaymentFailureCode, env: PaymentEnv, effects: readonly PaymentEffect[]): Outcome => {
-  const ended: Payment = { ...payment, status: 'failed', failure, endedAtMs: env.nowMs }
+  const ended: Payment = { ...withoutPlan(payment), status: 'failed', failure, endedAtMs: env.nowMs }
   return { writes: stored(ended), effects: [...effects, changed(ended)] }
 }
 
 /** The next attempt, or the end. `effects` are those that go before. */
-const tryNext = (payment: Payment, env: PaymentEnv, effects: readonly PaymentEffect[], attempts: number): Outcome => {
-  if (env.nowMs >= payment.deadlineMs) return end(payment, 'timed_out', env, effects)
-  if (env.nowMs >= payment.invoiceExpiresAt * 1000) return end(payment, 'invoice_expired', env, effects)
+const tryNext = (
+  payment: Payment,
+  plan: PaymentPlan,
+  env: PaymentEnv,
+  effects: readonly PaymentEffect[],
+  attempts: number,
+): Outcome => {
+  if (env.nowMs >= plan.deadlineMs) return end(payment, 'timed_out', env, effects)
+  if (env.nowMs >= plan.invoiceExpiresAt * 1000) return end(payment, 'invoice_expired', env, effects)
   if (attempts >= env.policy.maxAttempts) return end(payment, 'too_many_attempts', env, effects)
   const failures = payment.attempts.flatMap(({ failure }) => (failure === undefined ? [] : [failure]))
   const query = {
     target: payment.payee,
     amountMsat: payment.amountMsat,
-    finalCltvDelta: payment.minFinalCltvExpiryDelta + env.policy.finalCltvSlack,
+    finalCltvDelta: plan.minFinalCltvExpiryDelta + env.policy.finalCltvSlack,
     maxFeeMsat: payment.maxFeeMsat,
-    maxCltvDelta: payment.maxCltvDelta,
+    maxCltvDelta: plan.maxCltvDelta,
     localEdges: localEdges(env),
-    hints: payment.routeHints,
-    ignoredEdges: new Set(failures.flatMap((failure) => failure.avoidEdges)),
-    ignoredNodes: new Set(failures.flatMap((failure) => failure.avoidNodes)),
+    hints: plan.routeHints,
+    ignoredEdges: new Set(failures.flatMap((failure) => failure.avoidEdges ?? [])),
+    ignoredNodes: new Set(failures.flatMap((failure) => failure.avoidNodes ?? [])),
   }
   let tooLong = false
   for (let maxHops = MAX_HOPS; maxHops > 0;) {
@@ -117,11 +131,11 @@ const tryNext = (payment: Payment, env: PaymentEnv, effects: readonly PaymentEff
     const [first] = route?.hops ?? []
     const channel = first && env.findChannel(first.shortChannelId)
     if (route === undefined || first === undefined || channel === undefined) break
-    if (route.totalFeeMsat > payment.maxFeeMsat || route.totalCltvDelta > payment.maxCltvDelta) break
+    if (route.totalFeeMsat > payment.maxFeeMsat || route.totalCltvDelta > plan.maxCltvDelta) break
     const number = payment.nextAttempt
     const onion = buildOnion({
-      sessionKey: sessionKeyOf(payment.seed, number),
-      hops: hopsOf(payment, route, env.height),
+      sessionKey: sessionKeyOf(plan.seed, number),
+      hops: hopsOf(payment, plan, route, env.height),
       associatedData: hexToBytes(payment.paymentHash),
     })
     if ('problem' in onion) {
@@ -183,12 +197,7 @@ export const pay = (records: PaymentRecords, request: PayRequest, env: PaymentEn
   if (invoice.amountMsat !== undefined && (amountMsat < invoice.amountMsat || amountMsat > 2n * invoice.amountMsat))
     return refusal('amount_too_small', { amountMsat, invoiceMsat: invoice.amountMsat })
   if (request.seed.length !== 32) throw new RangeError('seed')
-  const payment: Payment = {
-    paymentHash: invoice.paymentHash,
-    payee: invoice.payee,
-    invoice: invoice.text,
-    amountMsat,
-    maxFeeMsat: request.maxFeeMsat,
+  const plan: PaymentPlan = {
     maxCltvDelta: Math.min(request.maxCltvDelta ?? env.policy.maxCltvDelta, env.policy.maxCltvDelta),
     paymentSecret: invoice.paymentSecret,
     ...(invoice.metadata === undefined ? {} : { metadata: invoice.metadata }),
@@ -196,13 +205,21 @@ export const pay = (records: PaymentRecords, request: PayRequest, env: PaymentEn
     minFinalCltvExpiryDelta: invoice.minFinalCltvExpiryDelta,
     invoiceExpiresAt: invoiceExpiry(invoice),
     seed: request.seed,
-    createdAtMs: env.nowMs,
     deadlineMs: env.nowMs + request.timeoutMs,
+  }
+  const payment: Payment = {
+    paymentHash: invoice.paymentHash,
+    payee: invoice.payee,
+    invoice: invoice.text,
+    amountMsat,
+    maxFeeMsat: request.maxFeeMsat,
+    plan,
+    createdAtMs: env.nowMs,
     attempts: [],
     nextAttempt: before?.nextAttempt ?? 0,
     status: 'inFlight',
   }
-  return tryNext(payment, env, [], 0)
+  return tryNext(payment, plan, env, [], 0)
 }
 
 const findAttempt = (payment: Payment | undefined, number: number): Attempt | undefined =>
@@ -259,7 +276,8 @@ export const attemptFailed = (
   env: PaymentEnv,
 ): Outcome => {
   const attempt = findAttempt(payment, number)
-  if (payment === undefined || attempt === undefined || payment.status !== 'inFlight') return NOTHING
+  const plan = payment?.plan
+  if (payment === undefined || attempt === undefined || payment.status !== 'inFlight' || plan === undefined) return NOTHING
   const { route } = attempt
   const edges = routeEdges(env.nodeId, route)
   const first = edges[0]
@@ -325,7 +343,7 @@ export const attemptFailed = (
   const ended: Attempt = { ...rest, status: 'failed', endedAtMs: env.nowMs, failure: result }
   const next = withAttempt(payment, ended)
   const effects: readonly PaymentEffect[] = outcomes.length > 0 ? [{ to: 'owner', type: 'edges', outcomes }] : []
-  return final ? end(next, 'payee_refused', env, effects) : tryNext(next, env, effects, recentAttempts(next))
+  return final ? end(next, 'payee_refused', env, effects) : tryNext(next, plan, env, effects, recentAttempts(next))
 }
 
 /** A preimage for an HTLC of ours: paid. One that does not hash to the payment hash is none. */
@@ -341,7 +359,7 @@ export const attemptFulfilled = (
   const { sharedSecrets: _, ...rest } = attempt
   const { failure: _failure, ...sofar } = withAttempt(payment, { ...rest, status: 'succeeded', endedAtMs: env.nowMs })
   const paid: Payment = {
-    ...sofar,
+    ...withoutPlan(sofar),
     status: 'succeeded',
     endedAtMs: env.nowMs,
     preimage: Preimage(bytesToHex(preimage)),

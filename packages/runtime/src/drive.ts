@@ -4,10 +4,12 @@
  * A write that fails leaves the states as they were and holds everything back; the same rows are written again until the store takes
  * them. (The rows, not the jobs: a commit whose answer was lost may have happened, and writing it again changes nothing.)
  * A job, a kind or an effect that throws is a fault: nothing of its group leaves, and the drive stops for good.
+ * States that rest (kind.ts) are in the store alone, under keys of their own that a start does not read. The commit that sets one moves
+ * it there; a job that may need it asks for it by `wake`, and it is read inside of the group, when no write is under way.
  */
 import { packRecord, unpackRecord } from '@leyden/codec'
 import { decodeKey, key, keyRange } from './key.ts'
-import type { Kind, KindRow } from './kind.ts'
+import type { Kind, KindRow, KindWrite } from './kind.ts'
 import type { Machine } from './machine.ts'
 import type { Cancel, Clock } from './ports.ts'
 import { checkKey, type Row, type Store, StoreClosed, type Write } from './store/port.ts'
@@ -19,6 +21,10 @@ const LONGEST_RETRY_MS = 5000
 
 const OUTBOX = 'outbox'
 const OUTBOX_NEXT = key('outbox-next')
+/** Before the name of a kind in the keys of its instances that rest. */
+const RESTING = 'resting'
+/** Instances moved in one write, where a start finds that they rest. */
+const MOVED_AT_ONCE = 1000
 
 /** Names one row of the outbox. Never used twice in the life of a store. */
 export type OutboxId = number
@@ -28,11 +34,14 @@ export type OutboxRow = { readonly id: OutboxId; readonly destination: string; r
 
 /** What a job sees and changes. Valid only while the job runs. */
 export interface Batch<Effect> {
-  /** The state after the jobs before this one. */
+  /** The state after the jobs before this one. One that rests is seen if the job asked for it, and else may be missing. */
   get<State>(kind: Kind<State>, id: string): State | undefined
-  /** Undefined ends the instance and deletes its rows. */
+  /**
+   * Undefined ends the instance and deletes its rows. Where states of the kind rest, a job that makes an instance must have asked for
+   * it: else one that rests would be lost, and that is a fault.
+   */
   set<State>(kind: Kind<State>, id: string, state: State | undefined): void
-  /** All instances, in no certain order; changes made while walking are not seen by the walk. */
+  /** All instances but those that rest, in no certain order; changes made while walking are not seen by the walk. */
   all<State>(kind: Kind<State>): IterableIterator<readonly [id: string, state: State]>
   /** An effect to release after the commit. */
   emit(effect: Effect): void
@@ -48,6 +57,13 @@ export interface Batch<Effect> {
 
 /** A synchronous piece of work. It must touch nothing but its batch: what else it does is not undone by a crash. */
 export type Job<Effect, T> = (batch: Batch<Effect>) => T
+
+/** An instance that a job wants to see though it may rest. Made by {@link waking}. */
+export interface Waking {
+  readonly kind: Kind<never>
+  readonly id: string
+}
+export const waking = <State>(kind: Kind<State>, id: string): Waking => ({ kind: kind as unknown as Kind<never>, id })
 
 /** The drive no longer takes or finishes work: it was stopped, or a fault stopped it (the `cause`). */
 export class DriveStopped extends Error {
@@ -74,12 +90,19 @@ export type DriveOptions<Effect> = {
 }
 
 export interface Drive<Effect> {
-  /** Reads every instance of every kind and the outbox. Once, before the first job. Rejects on a damaged record. */
+  /** Reads every instance that does not rest, and the outbox. Once, before the first job. Rejects on a damaged record. */
   load(): Promise<void>
-  /** The committed instances of a kind. */
+  /** The committed instances of a kind, but for those that rest. */
   states<State>(kind: Kind<State>): ReadonlyMap<string, State>
-  /** Queues a job; resolves with its result once that is durable and its effects are released. Rejects with {@link DriveStopped}. */
-  submit<T>(job: Job<Effect, T>): Promise<T>
+  /** A committed instance, whether it rests or not. Needs no commit: answers while the disk takes no writes. */
+  stored<State>(kind: Kind<State>, id: string): Promise<State | undefined>
+  /** The instances of a kind that rest, from the store; one that begins or ceases to rest meanwhile may be missing. */
+  resting<State>(kind: Kind<State>): AsyncIterable<readonly [id: string, state: State]>
+  /**
+   * Queues a job; resolves with its result once that is durable and its effects are released. Rejects with {@link DriveStopped}.
+   * `wake`: what it must see though it may rest.
+   */
+  submit<T>(job: Job<Effect, T>, wake?: readonly Waking[]): Promise<T>
   /** The committed rows that wait for a destination, oldest first. */
   outbox(destination: string): readonly OutboxRow[]
   /**
@@ -110,6 +133,7 @@ export const step = <State, Input, Effect, Env>(
 }
 
 type Queued<Effect> = {
+  readonly wake: readonly Waking[]
   readonly job: Job<Effect, unknown>
   readonly resolve: (value: unknown) => void
   readonly reject: (error: unknown) => void
@@ -118,14 +142,17 @@ type Queued<Effect> = {
 /** What a group of jobs has changed so far. */
 class Overlay<Effect> {
   readonly changed = new Map<string, Map<string, unknown>>()
+  /** What was asked for and was not in memory, as the store has it; undefined: it rests not, and is nowhere. */
+  readonly woken: ReadonlyMap<string, ReadonlyMap<string, unknown>>
   readonly rows = new Map<string, Write>()
   readonly released: (() => void)[] = []
   readonly added = new Map<OutboxId, OutboxRow>()
   readonly consumed = new Map<OutboxId, OutboxRow>()
   readonly release: (effect: Effect) => void
   nextId: OutboxId
-  constructor(release: (effect: Effect) => void, nextId: OutboxId) {
+  constructor(release: (effect: Effect) => void, nextId: OutboxId, woken: ReadonlyMap<string, ReadonlyMap<string, unknown>>) {
     this.release = release
+    this.woken = woken
     this.nextId = nextId
   }
 }
@@ -142,7 +169,7 @@ export const createDrive = <Effect>(options: DriveOptions<Effect>): Drive<Effect
   const kinds = new Map<string, Kind<unknown>>()
   const states = new Map<string, Map<string, unknown>>()
   for (const kind of options.kinds) {
-    if (kinds.has(kind.name) || kind.name === OUTBOX || kind.name === 'outbox-next')
+    if (kinds.has(kind.name) || [OUTBOX, 'outbox-next', RESTING].includes(kind.name))
       throw new Error(`the name ${kind.name} is taken`)
     kinds.set(kind.name, kind)
     states.set(kind.name, new Map())
@@ -154,6 +181,9 @@ export const createDrive = <Effect>(options: DriveOptions<Effect>): Drive<Effect
   let fault: unknown
   let queue: Queued<Effect>[] = []
   let running: Promise<void> | undefined
+  /** The group whose rows are being written, and how many were. */
+  let writing: Overlay<Effect> | undefined
+  let applied = 0
   let attempts = 0
   let endWait: (() => void) | undefined
   const receivers = new Map<string, (batch: Batch<Effect>, row: OutboxRow) => void>()
@@ -175,12 +205,16 @@ export const createDrive = <Effect>(options: DriveOptions<Effect>): Drive<Effect
         check()
         const committed = stateMap(kind)
         const changed = overlay.changed.get(kind.name)
-        return changed?.has(id) === true ? (changed.get(id) as State | undefined) : committed.get(id)
+        if (changed?.has(id) === true) return changed.get(id) as State | undefined
+        return committed.get(id) ?? (overlay.woken.get(kind.name)?.get(id) as State | undefined)
       },
       set(kind, id, state) {
         check()
-        stateMap(kind)
+        const committed = stateMap(kind)
         let changed = overlay.changed.get(kind.name)
+        const isKnown = committed.has(id) || changed?.has(id) === true || overlay.woken.get(kind.name)?.has(id) === true
+        if (kind.rests !== undefined && !isKnown)
+          throw new Error(`${kind.name} ${id} was set by a job that had not asked whether it rests`)
         if (changed === undefined) overlay.changed.set(kind.name, (changed = new Map()))
         changed.set(id, state)
       },
@@ -226,6 +260,10 @@ export const createDrive = <Effect>(options: DriveOptions<Effect>): Drive<Effect
     }
   }
 
+  const isResting = (kind: Kind<unknown>, state: unknown): boolean => state !== undefined && kind.rests?.(state) === true
+  const changes = (kind: Kind<unknown>, before: unknown, after: unknown): readonly KindWrite[] =>
+    before === after ? [] : kind.diff(before, after)
+
   /** The rows that make the group durable. */
   const rowsOf = (overlay: Overlay<Effect>): Write[] => {
     const rows: Write[] = []
@@ -233,9 +271,13 @@ export const createDrive = <Effect>(options: DriveOptions<Effect>): Drive<Effect
       const kind = kinds.get(name) as Kind<unknown>
       const committed = states.get(name) as Map<string, unknown>
       for (const [id, after] of changed) {
-        const before = committed.get(id)
-        if (before === after) continue
-        for (const { suffix, value } of kind.diff(before, after)) rows.push({ key: key(name, id, suffix), value })
+        const rests = isResting(kind, after)
+        // one of the two at the most: where it is before this group, and where it is afterwards
+        const [before, slept] = [committed.get(id), overlay.woken.get(name)?.get(id)]
+        for (const { suffix, value } of changes(kind, before, rests ? undefined : after))
+          rows.push({ key: key(name, id, suffix), value })
+        for (const { suffix, value } of changes(kind, slept, rests ? after : undefined))
+          rows.push({ key: key(RESTING, name, id, suffix), value })
       }
     }
     rows.push(...overlay.rows.values())
@@ -247,11 +289,14 @@ export const createDrive = <Effect>(options: DriveOptions<Effect>): Drive<Effect
 
   const apply = (overlay: Overlay<Effect>): void => {
     for (const [name, changed] of overlay.changed) {
+      const kind = kinds.get(name) as Kind<unknown>
       const committed = states.get(name) as Map<string, unknown>
       for (const [id, after] of changed)
-        if (after === undefined) committed.delete(id)
+        if (after === undefined || isResting(kind, after)) committed.delete(id)
         else committed.set(id, after)
     }
+    writing = undefined
+    applied++
     for (const id of overlay.consumed.keys()) outbox.delete(id)
     for (const [id, row] of overlay.added) outbox.set(id, row)
     nextId = overlay.nextId
@@ -288,7 +333,7 @@ export const createDrive = <Effect>(options: DriveOptions<Effect>): Drive<Effect
   }
 
   const runGroup = async (group: readonly Queued<Effect>[]): Promise<void> => {
-    const overlay = new Overlay(options.release, nextId)
+    const overlay = new Overlay(options.release, nextId, await readWoken(group))
     const results: unknown[] = []
     for (const { job } of group) {
       const { batch, close } = openBatch(overlay)
@@ -306,6 +351,7 @@ export const createDrive = <Effect>(options: DriveOptions<Effect>): Drive<Effect
       close()
     }
     const rows = rowsOf(overlay)
+    writing = overlay
     if (rows.length > 0 && !(await writeDurably(rows))) {
       for (const { reject } of group) reject(new DriveStopped())
       return
@@ -343,9 +389,9 @@ export const createDrive = <Effect>(options: DriveOptions<Effect>): Drive<Effect
     running = undefined
   }
 
-  const enqueue = <T>(job: Job<Effect, T>): Promise<T> =>
+  const enqueue = <T>(job: Job<Effect, T>, wake: readonly Waking[] = []): Promise<T> =>
     new Promise<T>((resolve, reject) => {
-      queue.push({ job, resolve: resolve as (value: unknown) => void, reject })
+      queue.push({ wake, job, resolve: resolve as (value: unknown) => void, reject })
       running ??= run()
     })
 
@@ -357,25 +403,63 @@ export const createDrive = <Effect>(options: DriveOptions<Effect>): Drive<Effect
     }).catch(() => undefined) // stopped: the row waits for the next start
   }
 
-  const loadKind = async (kind: Kind<unknown>): Promise<void> => {
-    const map = states.get(kind.name) as Map<string, unknown>
+  /** The instances whose rows stand under `prefix`. */
+  const instances = async function* <State>(
+    kind: Kind<State>,
+    prefix: readonly string[],
+    only?: string,
+  ): AsyncGenerator<readonly [id: string, state: State, rows: readonly KindRow[]]> {
     let id: string | undefined
     let rows: KindRow[] = []
-    const take = (): void => {
-      if (id !== undefined) map.set(id, kind.load(id, rows))
-    }
-    for await (const [rowKey, value] of store.range(keyRange(kind.name))) {
-      const [, owner, suffix, ...more] = decodeKey(rowKey)
+    for await (const [rowKey, value] of store.range(keyRange(...prefix, ...(only === undefined ? [] : [only])))) {
+      const [owner, suffix, ...more] = decodeKey(rowKey).slice(prefix.length)
       if (typeof owner !== 'string' || typeof suffix !== 'string' || more.length > 0)
         throw new Error(`a foreign row among those of ${kind.name}`)
       if (owner !== id) {
-        take()
+        if (id !== undefined) yield [id, kind.load(id, rows), rows]
         id = owner
         rows = []
       }
       rows.push([suffix, value])
     }
-    take()
+    if (id !== undefined) yield [id, kind.load(id, rows), rows]
+  }
+
+  const readResting = async <State>(kind: Kind<State>, id: string): Promise<State | undefined> => {
+    for await (const [, state] of instances(kind, [RESTING, kind.name], id)) return state
+    return undefined
+  }
+
+  /** What the jobs of a group ask for. Between groups nothing is being written: what is read here is as of the commit before. */
+  const readWoken = async (group: readonly Queued<Effect>[]): Promise<ReadonlyMap<string, ReadonlyMap<string, unknown>>> => {
+    const woken = new Map<string, Map<string, unknown>>()
+    for (const { wake } of group)
+      for (const { kind, id } of wake) {
+        let read = woken.get(kind.name)
+        if (read === undefined) woken.set(kind.name, (read = new Map()))
+        if (stateMap(kind).has(id) || read.has(id)) continue
+        read.set(id, await readResting(kind as unknown as Kind<unknown>, id))
+      }
+    return woken
+  }
+
+  const loadKind = async (kind: Kind<unknown>): Promise<void> => {
+    const map = states.get(kind.name) as Map<string, unknown>
+    let moves: Write[] = []
+    let moved = 0
+    for await (const [id, state, rows] of instances(kind, [kind.name])) {
+      if (!isResting(kind, state)) {
+        map.set(id, state)
+        continue
+      }
+      // written when its kind had no states that rest
+      for (const [suffix] of rows) moves.push({ key: key(kind.name, id, suffix), value: undefined })
+      for (const { suffix, value } of kind.diff(undefined, state)) moves.push({ key: key(RESTING, kind.name, id, suffix), value })
+      if (++moved % MOVED_AT_ONCE !== 0) continue
+      await store.write(moves)
+      moves = []
+    }
+    if (moves.length > 0) await store.write(moves)
   }
 
   const loadOutbox = async (): Promise<void> => {
@@ -404,8 +488,24 @@ export const createDrive = <Effect>(options: DriveOptions<Effect>): Drive<Effect
       for (const row of outbox.values()) offer(row)
     },
     states: (kind) => stateMap(kind),
-    submit(job) {
-      if (phase === 'ready') return enqueue(job)
+    async stored<State>(kind: Kind<State>, id: string) {
+      const committed = stateMap(kind)
+      // while a group is written that wakes it, the store may have it here or there
+      const inMemory = (): State | undefined => committed.get(id) ?? (writing?.woken.get(kind.name)?.get(id) as State | undefined)
+      for (;;) {
+        const before = inMemory()
+        if (before !== undefined) return before
+        const groups = applied
+        const found = await readResting(kind, id)
+        if (found !== undefined || (applied === groups && inMemory() === undefined)) return found
+      }
+    },
+    async *resting(kind) {
+      stateMap(kind)
+      for await (const [id, state] of instances(kind, [RESTING, kind.name])) yield [id, state] as const
+    },
+    submit(job, wake) {
+      if (phase === 'ready') return enqueue(job, wake)
       if (phase === 'new' || phase === 'loading') return Promise.reject(new Error('the drive is not loaded'))
       return Promise.reject(new DriveStopped(fault === undefined ? undefined : { cause: fault }))
     },

@@ -3,9 +3,11 @@ import { describe, expect, it } from 'vitest'
 import { recordKind } from './kind.ts'
 
 type Person = { readonly name: string; readonly balance: bigint; readonly tag?: Uint8Array | undefined }
-const kind = recordKind<Person>('person', 2, (version, old) => {
-  if (version !== 1) throw new Error(`version ${version}`)
-  return { name: (old as { name: string }).name, balance: 0n }
+const kind = recordKind<Person>('person', 2, {
+  migrate(version, old) {
+    if (version !== 1) throw new Error(`version ${version}`)
+    return { name: (old as { name: string }).name, balance: 0n }
+  },
 })
 
 describe('recordKind', () => {
@@ -26,6 +28,25 @@ describe('recordKind', () => {
   it('migrates an older version and refuses a newer one', () => {
     expect(kind.load('1', [['', packRecord({ version: 1, state: { name: 'Bob' } })]])).toEqual({ name: 'Bob', balance: 0n })
     expect(() => kind.load('1', [['', packRecord({ version: 3, state: {} })]])).toThrow('newer program')
+  })
+
+  it('keeps a state that rests in fewer bytes, where it can', () => {
+    const small = recordKind<Person>('person', 2, {
+      rests: ({ balance }) => balance === 0n,
+      resting: {
+        pack: ({ name, tag }) => (tag === undefined ? name : undefined),
+        unpack: (packed) => ({ name: packed as string, balance: 0n }),
+      },
+    })
+    const sizeOf = (state: Person): number => {
+      const [row] = small.diff(undefined, state)
+      expect(small.load('1', [['', row?.value as Uint8Array]])).toStrictEqual(state)
+      return row?.value?.length ?? 0
+    }
+    const [bytes, live] = [sizeOf({ name: 'Ada', balance: 0n }), sizeOf({ name: 'Ada', balance: 1n })]
+    expect(bytes).toBeLessThan(live)
+    expect(sizeOf({ name: 'Ada', balance: 0n, tag: Uint8Array.of(1) })).toBeGreaterThan(bytes)
+    expect(() => kind.load('1', [['', packRecord({ version: 2, packed: 'Ada' })]])).toThrow('nothing to unpack')
   })
 
   it('a damaged or foreign row is a fault', () => {

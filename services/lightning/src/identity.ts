@@ -5,7 +5,11 @@ import { recordKind } from '@leyden/runtime'
 
 export type Identity = { readonly nodeId: NodeId; readonly network: string; readonly ledger?: string }
 
-export const identityKind = recordKind<Identity>('identity', 1)
+/**
+ * Version 2 says the same as version 1, and that payments may rest: a program that does not know that would not see them, and could pay
+ * one twice. It refuses a store with a version that it does not know.
+ */
+export const identityKind = recordKind<Identity>('identity', 2, { migrate: (_, old) => old as Identity })
 
 export const identityOf = (nodeId: NodeId, network: Network): Identity => ({
   nodeId,

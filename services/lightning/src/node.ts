@@ -464,6 +464,7 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
   })
 
   const payments: Payments = createPayments({
+    store,
     drive,
     clock,
     random,
@@ -480,8 +481,9 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
 
   // ---- after a start: re-arm, never re-decide
 
+  await payments.prepare()
   await drive.submit((batch) => {
-    if (identity === undefined) batch.set(identityKind, ONLY, identityOf(nodeId, network))
+    batch.set(identityKind, ONLY, { ...(identity ?? identityOf(nodeId, network)) }) // in the present version, each time
     for (const [, channel] of batch.all(channelKind)) {
       if (!isLive(channel)) continue
       channels.perform(batch, channel, resume(channel, env(batch)))
@@ -491,7 +493,7 @@ export const createNode = async (ports: NodePorts, config: NodeConfig): Promise<
     }
     openings.resume(batch)
     payments.resume(batch)
-  })
+  }, payments.resumed)
   const addresses = config.announce.map(addressOf).filter((address) => address !== undefined)
   gossip.start()
   gossip.input({

@@ -1,18 +1,20 @@
 /**
  * Payments inside the drive: what channels tell goes to the payment machine, what it wants goes back to channels, in the same commit.
  * The wiring between `payment` and `channel`, which do not know each other, and the graph that routes are found in.
+ * Payments and invoices that have ended leave memory: a job that may need one asks for it, and who only reads waits for the store.
  */
 import { type Channel, capacityNow, channelKind } from '@leyden/channel'
 import { type BlockHeight, chainHash, Msat, type Network } from '@leyden/bitcoin'
-import { unreachable } from '@leyden/codec'
-import { ecdsaSignRecoverable } from '@leyden/crypto'
-import type { NodeId, PaymentHash, ShortChannelId } from '@leyden/lnwire'
+import { bytesToHex, packRecord, unpackRecord, unreachable } from '@leyden/codec'
+import { ecdsaSignRecoverable, sha256 } from '@leyden/crypto'
+import { type ChannelId, type NodeId, PaymentHash, type ShortChannelId } from '@leyden/lnwire'
 import {
   type ChannelCommand,
   type ChannelEvent,
   type ChannelView,
   createInvoice,
   DEFAULT_PAYMENT_POLICY,
+  forgetForwards,
   type Forward,
   FORWARD_RECORD,
   type Invoice,
@@ -31,7 +33,18 @@ import {
   stepPayments,
 } from '@leyden/payment'
 import { emptyScores, findRoute, learnPolicy, recordFailure, recordSuccess, routeHints } from '@leyden/routing'
-import { type Batch, type Cancel, type Clock, type Drive, type Random, recordKind } from '@leyden/runtime'
+import {
+  type Batch,
+  type Cancel,
+  type Clock,
+  type Drive,
+  key,
+  type Random,
+  recordKind,
+  type Store,
+  waking,
+  type Waking,
+} from '@leyden/runtime'
 import type { Channels, OwnerEffect } from './channels.ts'
 import type { EventLog } from './events.ts'
 import type { GossipNode } from './gossip.ts'
@@ -39,17 +52,22 @@ import { noteMade } from './idempotency.ts'
 import type { Log } from './log.ts'
 import type { NodeEffect } from './node-effect.ts'
 import type { RelayPolicy } from './node.ts'
+import { createHistory, type Page, type PageWish } from './payment-history.ts'
 
-export const paymentKind = recordKind<Payment>(PAYMENT_RECORD.name, PAYMENT_RECORD.version)
-export const invoiceKind = recordKind<InvoiceRecord>(INVOICE_RECORD.name, INVOICE_RECORD.version)
+export const paymentKind = recordKind<Payment>(PAYMENT_RECORD.name, PAYMENT_RECORD.version, PAYMENT_RECORD)
+export const invoiceKind = recordKind<InvoiceRecord>(INVOICE_RECORD.name, INVOICE_RECORD.version, INVOICE_RECORD)
 export const forwardKind = recordKind<Forward>(FORWARD_RECORD.name, FORWARD_RECORD.version)
-/** What the API's caller wants to find again with an invoice. */
+export const paymentKinds = [paymentKind, invoiceKind, forwardKind] as const
+export const PAYMENT_HISTORY = 'payment-time'
+export const INVOICE_HISTORY = 'invoice-time'
+
+/** What the API's caller wants to find again with an invoice. A row of its own, which is never changed. */
 export interface InvoiceNote {
-  readonly metadata?: Readonly<Record<string, string>>
-  readonly externalId?: string
+  readonly metadata?: Readonly<Record<string, string>> | undefined
+  readonly externalId?: string | undefined
 }
-export const invoiceNoteKind = recordKind<InvoiceNote>('invoice-note', 1)
-export const paymentKinds = [paymentKind, invoiceKind, forwardKind, invoiceNoteKind] as const
+const NOTE_VERSION = 1
+const noteKey = (hash: string): Uint8Array => key('invoice-note', hash, '')
 
 const TICK_MS = 1_000
 const MAX_ROUTE_HINTS = 4
@@ -59,6 +77,7 @@ const MIN_FINAL_CLTV_EXPIRY_DELTA = 24
 const PAYMENT_TIMEOUT_MS = 60_000
 
 export interface PaymentsOptions {
+  readonly store: Store
   readonly drive: Drive<NodeEffect>
   readonly clock: Clock
   readonly random: Random
@@ -85,7 +104,11 @@ export interface InvoiceWish extends InvoiceNote {
 export interface Payments {
   fromChannel(batch: Batch<NodeEffect>, channel: Channel, effect: OwnerEffect & ChannelEvent): void
   block(batch: Batch<NodeEffect>): void
+  /** Before the first job: brings a store of before into shape. */
+  prepare(): Promise<void>
   resume(batch: Batch<NodeEffect>): void
+  /** What `resume` needs though it may have ended: what HTLCs of channels name. */
+  readonly resumed: readonly Waking[]
   start(): void
   stop(): void
   /** Resolves when it is durable and under way; with the record as it is then. */
@@ -103,18 +126,27 @@ export interface Payments {
   invoice(wish: InvoiceWish): Promise<InvoiceRecord | PaymentRefusal>
   settle(hash: PaymentHash, preimage: Uint8Array): Promise<InvoiceRecord | PaymentRefusal>
   cancel(hash: PaymentHash): Promise<InvoiceRecord | PaymentRefusal>
-  payments(): ReadonlyMap<string, Payment>
-  invoices(): ReadonlyMap<string, InvoiceRecord>
-  /** HTLCs that came in and went on, by channel and id of the incoming one. */
+  /** A payment, live or ended. */
+  payment(hash: string): Promise<Payment | undefined>
+  /** An invoice, live or ended, as the API's caller sees it. */
+  findInvoice(hash: string): Promise<NotedInvoice | undefined>
+  /** A page of all; undefined: not a cursor of this list. */
+  payments(wish: PageWish): Promise<Page<Payment> | undefined>
+  invoices(wish: PageWish): Promise<Page<NotedInvoice> | undefined>
+  /** Those in flight. */
+  livePayments(): ReadonlyMap<string, Payment>
+  /** Those that are open, or accepted. */
+  liveInvoices(): ReadonlyMap<string, InvoiceRecord>
+  /** HTLCs that came in and went on, by channel and id of the incoming one, until that is gone. */
   forwards(): ReadonlyMap<string, Forward>
-  note(hash: PaymentHash): InvoiceNote | undefined
 }
 
-const isLiveInvoice = (invoice: InvoiceRecord | undefined): invoice is InvoiceRecord =>
-  invoice?.status === 'open' || invoice?.status === 'accepted'
+export interface NotedInvoice {
+  readonly invoice: InvoiceRecord
+  readonly note?: InvoiceNote | undefined
+}
 
-/** `liveInvoices` are the hashes of all live invoices, and maybe of some that have ended. */
-const recordsOf = (batch: Batch<NodeEffect>, liveInvoices: Set<string>): PaymentRecords => ({
+const recordsOf = (batch: Batch<NodeEffect>): PaymentRecords => ({
   payment: (hash) => batch.get(paymentKind, hash),
   invoice: (hash) => batch.get(invoiceKind, hash),
   forward: (key) => batch.get(forwardKind, key),
@@ -122,11 +154,7 @@ const recordsOf = (batch: Batch<NodeEffect>, liveInvoices: Set<string>): Payment
     for (const [, payment] of batch.all(paymentKind)) if (payment.status === 'inFlight') yield payment
   },
   *liveInvoices() {
-    for (const hash of liveInvoices) {
-      const invoice = batch.get(invoiceKind, hash)
-      if (isLiveInvoice(invoice)) yield invoice
-      else liveInvoices.delete(hash)
-    }
+    for (const [, invoice] of batch.all(invoiceKind)) if (!INVOICE_RECORD.rests(invoice)) yield invoice
   },
   *forwards() {
     for (const [, forward] of batch.all(forwardKind)) yield forward
@@ -134,12 +162,11 @@ const recordsOf = (batch: Batch<NodeEffect>, liveInvoices: Set<string>): Payment
 })
 
 export const createPayments = (options: PaymentsOptions): Payments => {
-  const { drive, clock, random, log, network, nodeId, gossip, events, channels } = options
+  const { store, drive, clock, random, log, network, nodeId, gossip, events, channels } = options
+  const paymentHistory = createHistory(PAYMENT_HISTORY, paymentKind, { store, drive })
+  const invoiceHistory = createHistory(INVOICE_HISTORY, invoiceKind, { store, drive })
   const scores = emptyScores()
   const waiting = new Map<PaymentHash, Set<() => void>>()
-  /** Asked for every second, where a million may have ended. */
-  const liveInvoices = new Set<string>()
-  for (const [hash, invoice] of drive.states(invoiceKind)) if (isLiveInvoice(invoice)) liveInvoices.add(hash)
   let cancelTick: Cancel | undefined
   let stopped = false
 
@@ -239,10 +266,12 @@ export const createPayments = (options: PaymentsOptions): Payments => {
 
   const apply = (batch: Batch<NodeEffect>, { writes, effects }: Outcome): void => {
     for (const write of writes) {
-      if (write.kind === 'payment') batch.set(paymentKind, write.id, write.record)
-      else if (write.kind === 'invoice') {
+      if (write.kind === 'payment') {
+        paymentHistory.place(batch, batch.get(paymentKind, write.id), write.record)
+        batch.set(paymentKind, write.id, write.record)
+      } else if (write.kind === 'invoice') {
+        invoiceHistory.place(batch, batch.get(invoiceKind, write.id), write.record)
         batch.set(invoiceKind, write.id, write.record)
-        if (isLiveInvoice(write.record)) liveInvoices.add(write.id)
       } else batch.set(forwardKind, write.id, write.record)
     }
     for (const effect of effects) {
@@ -262,10 +291,17 @@ export const createPayments = (options: PaymentsOptions): Payments => {
   }
 
   const perform = (batch: Batch<NodeEffect>, input: PaymentInput): PaymentRefusal | undefined => {
-    const outcome = stepPayments(recordsOf(batch, liveInvoices), input, env(batch))
+    const outcome = stepPayments(recordsOf(batch), input, env(batch))
     if (isRefusal(outcome)) return outcome
     apply(batch, outcome)
     return undefined
+  }
+
+  /** Whether an HTLC that came in is still in its channel. */
+  const isReceived = (batch: Batch<NodeEffect>, channelId: ChannelId, htlcId: bigint): boolean => {
+    const channel = batch.get(channelKind, channelId)
+    if (channel === undefined || channel.phase.name === 'closed') return false
+    return channel.htlcs.some((htlc) => htlc.offeredBy === 'remote' && htlc.id === htlcId)
   }
 
   const tick = (): void => {
@@ -273,6 +309,10 @@ export const createPayments = (options: PaymentsOptions): Payments => {
     drive
       .submit((batch) => {
         perform(batch, { from: 'clock', type: 'tick' })
+        apply(
+          batch,
+          forgetForwards(recordsOf(batch), (channelId, htlcId) => isReceived(batch, channelId, htlcId)),
+        )
       })
       .then(
         () => {
@@ -283,13 +323,21 @@ export const createPayments = (options: PaymentsOptions): Payments => {
   }
 
   const invoiceAfter = (hash: PaymentHash, input: PaymentInput): Promise<InvoiceRecord | PaymentRefusal> =>
-    drive.submit((batch): InvoiceRecord | PaymentRefusal => {
-      const refused = perform(batch, input)
-      if (refused !== undefined) return refused
-      const record = batch.get(invoiceKind, hash)
-      if (record === undefined) throw new Error('an invoice is gone')
-      return record
-    })
+    drive.submit(
+      (batch): InvoiceRecord | PaymentRefusal => {
+        const refused = perform(batch, input)
+        if (refused !== undefined) return refused
+        const record = batch.get(invoiceKind, hash)
+        if (record === undefined) throw new Error('an invoice is gone')
+        return record
+      },
+      [waking(invoiceKind, hash)],
+    )
+
+  const noted = async (invoice: InvoiceRecord): Promise<NotedInvoice> => {
+    const row = await store.get(noteKey(invoice.paymentHash))
+    return row === undefined ? { invoice } : { invoice, note: (unpackRecord(row) as { readonly state: InvoiceNote }).state }
+  }
 
   return {
     fromChannel(batch, channel, effect) {
@@ -308,10 +356,24 @@ export const createPayments = (options: PaymentsOptions): Payments => {
     block(batch) {
       perform(batch, { from: 'chain', type: 'block' })
     },
+    async prepare() {
+      await paymentHistory.complete()
+      await invoiceHistory.complete()
+    },
+    get resumed() {
+      const named: Waking[] = []
+      for (const channel of drive.states(channelKind).values()) {
+        if (channel.phase.name === 'closed') continue
+        for (const { offeredBy, origin, paymentHash } of channel.htlcs)
+          if (offeredBy === 'remote') named.push(waking(invoiceKind, paymentHash))
+          else if (origin?.kind === 'payment') named.push(waking(paymentKind, origin.paymentId))
+      }
+      return named
+    },
     resume(batch) {
       const all: Channel[] = []
       for (const [, channel] of batch.all(channelKind)) if (channel.phase.name !== 'closed') all.push(channel)
-      const outcome = reconcile(recordsOf(batch, liveInvoices), all, env(batch))
+      const outcome = reconcile(recordsOf(batch), all, env(batch))
       for (const orphan of outcome.orphans)
         log.warn({ kind: orphan.kind, id: orphan.id }, 'a record without its HTLC; the chain decides')
       apply(batch, outcome)
@@ -323,29 +385,32 @@ export const createPayments = (options: PaymentsOptions): Payments => {
     },
     pay(invoice, { amountMsat, maxFeeMsat, maxDelayBlocks, reference }) {
       const seed = random.bytes(32)
-      return drive.submit((batch): Payment | PaymentRefusal => {
-        const refused = perform(batch, {
-          from: 'owner',
-          type: 'pay',
-          request: {
-            invoice,
-            maxFeeMsat,
-            timeoutMs: PAYMENT_TIMEOUT_MS,
-            seed,
-            ...(amountMsat === undefined ? {} : { amountMsat }),
-            ...(maxDelayBlocks === undefined ? {} : { maxCltvDelta: maxDelayBlocks }),
-          },
-        })
-        if (refused !== undefined) return refused
-        const record = batch.get(paymentKind, invoice.paymentHash)
-        if (record === undefined) throw new Error('a payment that was just made is gone')
-        noteMade(batch, reference, { paymentHash: invoice.paymentHash })
-        return record
-      })
+      return drive.submit(
+        (batch): Payment | PaymentRefusal => {
+          const refused = perform(batch, {
+            from: 'owner',
+            type: 'pay',
+            request: {
+              invoice,
+              maxFeeMsat,
+              timeoutMs: PAYMENT_TIMEOUT_MS,
+              seed,
+              ...(amountMsat === undefined ? {} : { amountMsat }),
+              ...(maxDelayBlocks === undefined ? {} : { maxCltvDelta: maxDelayBlocks }),
+            },
+          })
+          if (refused !== undefined) return refused
+          const record = batch.get(paymentKind, invoice.paymentHash)
+          if (record === undefined) throw new Error('a payment that was just made is gone')
+          noteMade(batch, reference, { paymentHash: invoice.paymentHash })
+          return record
+        },
+        [waking(paymentKind, invoice.paymentHash)],
+      )
     },
     async ended(hash, ms) {
-      const now = (): Payment | undefined => drive.states(paymentKind).get(hash)
-      if (now()?.status !== 'inFlight' || ms <= 0) return now()
+      // in memory: in flight, and between this look and the wait below nothing can happen
+      if (!drive.states(paymentKind).has(hash) || ms <= 0) return drive.stored(paymentKind, hash)
       await new Promise<void>((resolve) => {
         const listeners = waiting.get(hash) ?? new Set()
         waiting.set(hash, listeners)
@@ -359,44 +424,60 @@ export const createPayments = (options: PaymentsOptions): Payments => {
         }
         listeners.add(done)
       })
-      return now()
+      return drive.stored(paymentKind, hash)
     },
     invoice({ amountMsat, description, expirySeconds, hold, metadata, externalId, reference }) {
       const preimage = hold === undefined ? random.bytes(32) : undefined
       const paymentSecret = random.bytes(32)
-      return drive.submit((batch): InvoiceRecord | PaymentRefusal => {
-        const made = createInvoice(
-          recordsOf(batch, liveInvoices),
-          {
-            description,
-            expirySeconds,
-            minFinalCltvExpiryDelta: MIN_FINAL_CLTV_EXPIRY_DELTA,
-            hold: hold !== undefined,
-            paymentSecret,
-            routeHints: routeHints(gossip.state).slice(0, MAX_ROUTE_HINTS),
-            ...(amountMsat === undefined ? {} : { amountMsat }),
-            ...(preimage === undefined ? {} : { preimage }),
-            ...(hold === undefined ? {} : { paymentHash: hold.paymentHash }),
-          },
-          env(batch),
-        )
-        if ('kind' in made) return made
-        apply(batch, made)
-        events.append(batch, 'invoice.created', { paymentHash: made.invoice.paymentHash })
-        noteMade(batch, reference, { paymentHash: made.invoice.paymentHash })
-        if (metadata !== undefined || externalId !== undefined)
-          batch.set(invoiceNoteKind, made.invoice.paymentHash, {
-            ...(metadata === undefined ? {} : { metadata }),
-            ...(externalId === undefined ? {} : { externalId }),
-          })
-        return made.invoice
-      })
+      const paymentHash = preimage === undefined ? hold?.paymentHash : PaymentHash(bytesToHex(sha256(preimage)))
+      return drive.submit(
+        (batch): InvoiceRecord | PaymentRefusal => {
+          const made = createInvoice(
+            recordsOf(batch),
+            {
+              description,
+              expirySeconds,
+              minFinalCltvExpiryDelta: MIN_FINAL_CLTV_EXPIRY_DELTA,
+              hold: hold !== undefined,
+              paymentSecret,
+              routeHints: routeHints(gossip.state).slice(0, MAX_ROUTE_HINTS),
+              ...(amountMsat === undefined ? {} : { amountMsat }),
+              ...(preimage === undefined ? {} : { preimage }),
+              ...(hold === undefined ? {} : { paymentHash: hold.paymentHash }),
+            },
+            env(batch),
+          )
+          if ('kind' in made) return made
+          apply(batch, made)
+          events.append(batch, 'invoice.created', { paymentHash: made.invoice.paymentHash })
+          noteMade(batch, reference, { paymentHash: made.invoice.paymentHash })
+          if (metadata !== undefined || externalId !== undefined)
+            batch.put(
+              noteKey(made.invoice.paymentHash),
+              packRecord({
+                version: NOTE_VERSION,
+                state: { ...(metadata === undefined ? {} : { metadata }), ...(externalId === undefined ? {} : { externalId }) },
+              }),
+            )
+          return made.invoice
+        },
+        paymentHash === undefined ? [] : [waking(invoiceKind, paymentHash)],
+      )
     },
     settle: (hash, preimage) => invoiceAfter(hash, { from: 'owner', type: 'settleInvoice', paymentHash: hash, preimage }),
     cancel: (hash) => invoiceAfter(hash, { from: 'owner', type: 'cancelInvoice', paymentHash: hash }),
-    payments: () => drive.states(paymentKind),
-    invoices: () => drive.states(invoiceKind),
+    payment: (hash) => drive.stored(paymentKind, hash),
+    async findInvoice(hash) {
+      const invoice = await drive.stored(invoiceKind, hash)
+      return invoice === undefined ? undefined : noted(invoice)
+    },
+    payments: (wish) => paymentHistory.page(wish),
+    async invoices(wish) {
+      const page = await invoiceHistory.page(wish)
+      return page === undefined ? undefined : { ...page, data: await Promise.all(page.data.map(noted)) }
+    },
+    livePayments: () => drive.states(paymentKind),
+    liveInvoices: () => drive.states(invoiceKind),
     forwards: () => drive.states(forwardKind),
-    note: (hash) => drive.states(invoiceNoteKind).get(hash),
   }
 }

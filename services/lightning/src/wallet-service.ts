@@ -19,16 +19,8 @@ import {
   Txid,
 } from '@leyden/bitcoin'
 import { equalConstantTime, sha256 } from '@leyden/crypto'
-import { aliasText, ChannelId, formatScid, NodeId, PaymentHash, type Features } from '@leyden/lnwire'
-import {
-  decodeInvoice,
-  type Invoice,
-  invoiceExpiry,
-  type InvoiceRecord,
-  isInvoiceProblem,
-  type Payment,
-  type PaymentRefusal,
-} from '@leyden/payment'
+import { aliasText, ChannelId, NodeId, PaymentHash, type Features } from '@leyden/lnwire'
+import { decodeInvoice, type Invoice, invoiceExpiry, isInvoiceProblem, type PaymentRefusal } from '@leyden/payment'
 import { announcedNode } from '@leyden/routing'
 import {
   balance,
@@ -48,6 +40,9 @@ import { channelResource, jsonInteger } from './channel-resource.ts'
 import { isLive } from './channels.ts'
 import { createIdempotency, findMade } from './idempotency.ts'
 import type { Node } from './node.ts'
+import type { Page } from './payment-history.ts'
+import { descriptionOf, invoiceResource, paymentResource, timeOf } from './payment-resource.ts'
+import type { NotedInvoice } from './payments.ts'
 import { Refused } from './refused.ts'
 
 const ONLY = ''
@@ -131,7 +126,6 @@ const paymentRefusal = ({ code, data }: PaymentRefusal): never => {
 
 const kwOf = (perVbyte: number): FeeratePerKw => FeeratePerKw(Math.max(253, Math.ceil(perVbyte * 250)))
 const perVbyteOf = (perKw: number): number => Math.ceil(perKw / 2.5) / 100
-const timeOf = (ms: number): string => new Date(ms).toISOString()
 const namesOf = ({ known }: Features): string[] =>
   Object.entries(known).flatMap(([name, level]) => (level === undefined ? [] : [name]))
 const isPaymentRefusal = (value: object): value is PaymentRefusal => 'kind' in value && value.kind === 'refusal'
@@ -161,49 +155,6 @@ const pageOf = <T>(
   const data = items.slice(start, start + limit)
   const last = data.at(-1)
   return { data, nextCursor: start + limit < items.length && last !== undefined ? keyOf(last) : null }
-}
-
-/** It was paid, so its network was ours, whatever that is called: letters up to the amount. */
-const descriptionOf = (payment: Payment): string | undefined => {
-  const bolt11Prefix = /^ln([a-z]+)/i.exec(payment.invoice)?.[1]?.toLowerCase() ?? ''
-  const invoice = decodeInvoice(payment.invoice, { networks: [{ bolt11Prefix }] })
-  return isInvoiceProblem(invoice) ? undefined : invoice.description
-}
-
-const paymentResource = (payment: Payment, description: string | undefined): r.Payment => ({
-  id: payment.paymentHash,
-  paymentHash: payment.paymentHash,
-  status: payment.status,
-  amountMsat: jsonInteger(payment.amountMsat),
-  ...(payment.feeMsat === undefined ? {} : { feeMsat: jsonInteger(payment.feeMsat) }),
-  ...(payment.preimage === undefined ? {} : { preimage: payment.preimage }),
-  destination: payment.payee,
-  ...(description === undefined ? {} : { description }),
-  attempts: payment.attempts.map((attempt) => ({
-    status: attempt.status,
-    amountMsat: jsonInteger(attempt.route.totalAmountMsat),
-    feeMsat: jsonInteger(attempt.route.totalFeeMsat),
-    hops: attempt.route.hops.map((hop) => ({
-      nodeId: hop.nodeId,
-      shortChannelId: formatScid(hop.shortChannelId),
-      amountMsat: jsonInteger(hop.amountMsat),
-      feeMsat: jsonInteger(hop.feeMsat),
-    })),
-    ...(attempt.failure === undefined ? {} : { failureCode: attempt.failure.code }),
-    ...(attempt.failure?.hop === undefined ? {} : { failingHop: attempt.failure.hop }),
-  })),
-  ...(payment.failure === undefined ? {} : { failure: { code: payment.failure, detail: FAILURES[payment.failure] } }),
-  createdAt: timeOf(payment.createdAtMs),
-  ...(payment.endedAtMs === undefined ? {} : { endedAt: timeOf(payment.endedAtMs) }),
-})
-
-const FAILURES: Readonly<Record<NonNullable<Payment['failure']>, string>> = {
-  no_route: 'no path with enough capacity within the fee limit was found, or all that there were failed: see attempts',
-  timed_out: 'no attempt succeeded in time; nothing was paid',
-  invoice_expired: 'the invoice expired before an attempt succeeded; ask for a new one',
-  too_many_attempts: 'many attempts failed; nothing was paid. Try later',
-  payee_refused: 'the payee does not know this invoice any more, or not with this amount; ask for a new one',
-  route_too_long: 'the payee can be reached only over more hops than a payment can make',
 }
 
 const transactionResource = (view: TransactionView): r.Transaction => ({
@@ -254,29 +205,16 @@ export const createWalletService = (node: Node, { token, version, listening }: W
       alias: aliasOf(channel.remoteNodeId),
     })
   }
-  const invoiceView = (record: InvoiceRecord): r.Invoice => {
-    const note = node.payments.note(record.paymentHash)
-    const overdue = record.status === 'open' && node.clock.now() >= record.expiresAt * 1000
-    return {
-      paymentHash: record.paymentHash,
-      bolt11: record.text,
-      status: overdue && record.parts.length === 0 ? 'expired' : record.status,
-      ...(record.amountMsat === undefined ? {} : { amountMsat: jsonInteger(record.amountMsat) }),
-      ...(record.receivedMsat === undefined ? {} : { receivedMsat: jsonInteger(record.receivedMsat) }),
-      description: record.description ?? '',
-      hold: record.hold,
-      ...(record.status === 'settled' && record.preimage !== undefined ? { preimage: record.preimage } : {}),
-      createdAt: timeOf(record.createdAtMs),
-      expiresAt: timeOf(record.expiresAt * 1000),
-      ...(record.status === 'settled' && record.endedAtMs !== undefined ? { settledAt: timeOf(record.endedAtMs) } : {}),
-      ...(note?.metadata === undefined ? {} : { metadata: { ...note.metadata } }),
-      ...(note?.externalId === undefined ? {} : { externalId: note.externalId }),
-    }
+  const invoiceView = (found: NotedInvoice): r.Invoice => invoiceResource(found, node.clock.now())
+  const findInvoice = async (hash: string): Promise<NotedInvoice> => {
+    const found = await node.payments.findInvoice(parseHash(hash, 'path/paymentHash'))
+    if (found === undefined) throw new Problem('not_found', 'there is no such invoice')
+    return found
   }
-  const findInvoice = (hash: string): InvoiceRecord => {
-    const record = node.payments.invoices().get(parseHash(hash, 'path/paymentHash'))
-    if (record === undefined) throw new Problem('not_found', 'there is no such invoice')
-    return record
+  /** A page, or why there is none. */
+  const shown = <T, R>(page: Page<T> | undefined, show: (record: T) => R): { data: R[]; nextCursor: string | null } => {
+    if (page === undefined) throw badField('query/cursor', 'not a cursor of this list')
+    return { data: page.data.map(show), nextCursor: page.nextCursor }
   }
   const peerView = (id: NodeId): r.Peer => {
     const info = node.peers.info(id)
@@ -492,7 +430,7 @@ export const createWalletService = (node: Node, { token, version, listening }: W
     // receive
     async createInvoice({ amountMsat, description, expirySeconds, hold, metadata, externalId }, reference) {
       const made = (await findMade(node.store, reference)).paymentHash
-      if (made !== undefined) return invoiceView(findInvoice(made))
+      if (made !== undefined) return invoiceView(await findInvoice(made))
       if (utf8Encode(description).length > 639) throw badField('/description', 'at most 639 bytes of UTF-8')
       const record = await node.payments.invoice({
         description,
@@ -503,25 +441,20 @@ export const createWalletService = (node: Node, { token, version, listening }: W
         ...(externalId === undefined ? {} : { externalId }),
         ...(reference === undefined ? {} : { reference }),
       })
-      return isPaymentRefusal(record) ? paymentRefusal(record) : invoiceView(record)
+      const note = metadata === undefined && externalId === undefined ? undefined : { metadata, externalId }
+      return isPaymentRefusal(record) ? paymentRefusal(record) : invoiceView({ invoice: record, note })
     },
-    async invoices(query) {
-      const all = [...node.payments.invoices().values()].toSorted(
-        (a, b) => b.createdAtMs - a.createdAtMs || (a.paymentHash < b.paymentHash ? -1 : 1),
-      )
-      const { data, nextCursor } = pageOf(all, (invoice) => invoice.paymentHash, query)
-      return { data: data.map(invoiceView), nextCursor }
-    },
-    invoice: async (hash) => invoiceView(findInvoice(hash)),
+    invoices: async (query) => shown(await node.payments.invoices(query), invoiceView),
+    invoice: async (hash) => invoiceView(await findInvoice(hash)),
     async settleInvoice(hash, preimage) {
-      const { paymentHash } = findInvoice(hash)
-      const record = await node.payments.settle(paymentHash, hexToBytes(preimage))
-      return isPaymentRefusal(record) ? paymentRefusal(record) : invoiceView(record)
+      const { invoice, note } = await findInvoice(hash)
+      const record = await node.payments.settle(invoice.paymentHash, hexToBytes(preimage))
+      return isPaymentRefusal(record) ? paymentRefusal(record) : invoiceView({ invoice: record, note })
     },
     async cancelInvoice(hash) {
-      const { paymentHash } = findInvoice(hash)
-      const record = await node.payments.cancel(paymentHash)
-      return isPaymentRefusal(record) ? paymentRefusal(record) : invoiceView(record)
+      const { invoice, note } = await findInvoice(hash)
+      const record = await node.payments.cancel(invoice.paymentHash)
+      return isPaymentRefusal(record) ? paymentRefusal(record) : invoiceView({ invoice: record, note })
     },
 
     // send
@@ -534,7 +467,7 @@ export const createWalletService = (node: Node, { token, version, listening }: W
         maxFeeMsat === undefined ? (onePercent > LEAST_MAX_FEE_MSAT ? onePercent : LEAST_MAX_FEE_MSAT) : BigInt(maxFeeMsat)
       const made = (await findMade(node.store, reference)).paymentHash
       const begun =
-        (made === undefined ? undefined : node.payments.payments().get(made)) ??
+        (made === undefined ? undefined : await node.payments.payment(made)) ??
         (await node.payments.pay(invoice, {
           maxFeeMsat: Msat(limit),
           ...(amountMsat === undefined ? {} : { amountMsat: Msat(BigInt(amountMsat)) }),
@@ -545,15 +478,10 @@ export const createWalletService = (node: Node, { token, version, listening }: W
       const ended = await node.payments.ended(invoice.paymentHash, waitSeconds * 1000)
       return paymentResource(ended ?? begun, invoice.description)
     },
-    async payments(query) {
-      const all = [...node.payments.payments().values()].toSorted(
-        (a, b) => b.createdAtMs - a.createdAtMs || (a.paymentHash < b.paymentHash ? -1 : 1),
-      )
-      const { data, nextCursor } = pageOf(all, (payment) => payment.paymentHash, query)
-      return { data: data.map((payment) => paymentResource(payment, descriptionOf(payment))), nextCursor }
-    },
+    payments: async (query) =>
+      shown(await node.payments.payments(query), (payment) => paymentResource(payment, descriptionOf(payment))),
     async payment(id) {
-      const record = node.payments.payments().get(parseHash(id, 'path/id'))
+      const record = await node.payments.payment(parseHash(id, 'path/id'))
       if (record === undefined) throw new Problem('not_found', 'there is no such payment')
       return paymentResource(record, descriptionOf(record))
     },
