@@ -120,8 +120,8 @@ const isNew = (state: object): boolean => {
   return true
 }
 
-/** Rows of ended records, by disk and key, as they were when they were checked. */
-const checkedRows = new WeakMap<Disk, Map<string, Uint8Array>>()
+/** Rows of ended records as they were when they were checked, by their ids, and the disk's batches until then. By disk and kind. */
+const checkedRows = new WeakMap<Disk, Map<string, { batches: number; readonly rows: Map<string, Uint8Array> }>>()
 
 /** Records that have changed since the last look: live ones in memory, ended ones on the disk. */
 const changedSince = function* <T extends object>(
@@ -132,18 +132,25 @@ const changedSince = function* <T extends object>(
 ): Generator<readonly [string, T]> {
   for (const [id, state] of live) if (isNew(state)) yield [id, state]
   const disk = world.sim.disk(name)
-  let rows = checkedRows.get(disk)
-  if (rows === undefined) checkedRows.set(disk, (rows = new Map()))
+  let known = checkedRows.get(disk)
+  if (known === undefined) checkedRows.set(disk, (known = new Map()))
+  let last = known.get(kind.name)
+  if (last === undefined) known.set(kind.name, (last = { batches: -1, rows: new Map() }))
+  if (last.batches === disk.batches) return
+  last.batches = disk.batches
   for (const [rowKey, value] of disk.page(keyRange('resting', kind.name), ALL)) {
-    const text = String.fromCharCode(...rowKey)
-    const before = rows.get(text)
-    if (before !== undefined && equalBytes(before, value)) continue
     const id = String(decodeKey(rowKey)[2])
-    if (live.has(id)) continue // its end is on the disk, and nobody has been told yet
-    rows.set(text, value)
+    const before = last.rows.get(id)
+    if (before !== undefined && equalBytes(before, value)) continue
+    if (live.has(id)) {
+      last.batches = -1 // its end is on the disk, and nobody has been told yet: the next look sees it
+      continue
+    }
+    last.rows.set(id, value)
     yield [id, kind.load(id, [['', value]])]
   }
 }
+
 const agreed = new WeakMap<Channel, Channel>()
 
 /** What has been seen to end must stay as it ended. */

@@ -143,14 +143,25 @@ const medianOf = ({ confirmed, feerates }: FeeStats, low: number, high: number):
   return -1
 }
 
+/** What has waited for at least `target` blocks, by bucket. */
+const waitingFor = (stats: FeeStats, target: number, best: number): Float64Array => {
+  const { horizon, waiting, waitingLong } = stats
+  const sums = Float64Array.from(waitingLong)
+  for (let blocks = target; blocks < maxConfirms(horizon); blocks++) {
+    const row = ringRow(stats, best - blocks)
+    for (let bucket = 0; bucket < COUNT; bucket++) sums[bucket]! += waiting[row + bucket]!
+  }
+  return sums
+}
+
 /**
  * The lowest rates of which at least `threshold` confirmed within `target` blocks, looked for from the highest down. Buckets are taken
  * together until they hold `sufficient` transactions a block.
  */
 export const findFeerate = (stats: FeeStats, target: number, sufficient: number, threshold: number, best: number): FeeAnswer => {
-  const { horizon, confirmed, within, failed, waiting, waitingLong } = stats
+  const { horizon, confirmed, within, failed } = stats
   const row = (Math.ceil(target / horizon.scale) - 1) * COUNT
-  const most = maxConfirms(horizon)
+  const waiting = waitingFor(stats, target, best)
   let counts = noCounts()
   let partial = 0
   let near = COUNT - 1
@@ -167,8 +178,7 @@ export const findFeerate = (stats: FeeStats, target: number, sufficient: number,
     partial += confirmed[bucket]!
     counts.totalConfirmed += confirmed[bucket]!
     counts.leftMempool += failed[row + bucket]!
-    for (let blocks = target; blocks < most; blocks++) counts.inMempool += waiting[ringRow(stats, best - blocks) + bucket]!
-    counts.inMempool += waitingLong[bucket]!
+    counts.inMempool += waiting[bucket]!
     if (partial < sufficient / (1 - horizon.decay)) continue
     partial = 0
     if (counts.withinTarget / (counts.totalConfirmed + counts.leftMempool + counts.inMempool) < threshold) {

@@ -18,6 +18,7 @@ export class Disk {
   readonly #values = new Map<string, Uint8Array>()
   /** The keys of #values in order. */
   readonly #keys: string[] = []
+  #batches = 0
 
   /** The rows of this instant. */
   copy(): Disk {
@@ -30,6 +31,11 @@ export class Disk {
   /** Number of rows. */
   get size(): number {
     return this.#keys.length
+  }
+
+  /** Batches applied so far: as long as it stays, so do the rows. */
+  get batches(): number {
+    return this.#batches
   }
 
   #position(key: string): number {
@@ -50,6 +56,7 @@ export class Disk {
   /** Applies a whole batch. Throws RangeError, before it changes anything, on an impossible key. */
   apply(batch: readonly Write[]): void {
     for (const { key } of batch) checkKey(key)
+    this.#batches++
     for (const { key, value } of batch) {
       const text = toText(key)
       const known = this.#values.has(text)
